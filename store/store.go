@@ -25,10 +25,19 @@ type Record struct {
 
 	// Due is when something is to happen to the record: its expiry, or its
 	// next refresh. Zero means never. The store only orders by it and never
-	// deletes by it.
+	// deletes by it. It is kept as [RoundDue] says.
 	Due time.Time
 
 	Value []byte
+}
+
+// RoundDue returns t as every store keeps it: in UTC and to the microsecond
+// below, so that all databases agree on the order of records.
+func RoundDue(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return time.UnixMicro(t.UnixMicro()).UTC()
 }
 
 var (
@@ -59,7 +68,7 @@ type Store interface {
 
 	// List returns up to limit records whose keys begin with prefix and sort
 	// after the key after, in byte order of their keys. An empty after starts
-	// at the beginning.
+	// at the beginning. Here and in Due, a limit below 1 returns nothing.
 	List(ctx context.Context, prefix, after string, limit int) ([]Record, error)
 
 	// Due returns up to limit records under prefix whose Due is not zero and
