@@ -160,6 +160,9 @@ func withoutSource(message string) string {
 
 func read(file string, n ast.Node) Node {
 	at := Node{file: file, line: 1, column: 1}
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 && !m.IsFlowStyle {
+		n = m.Values[0]
+	}
 	if pair, ok := n.(*ast.MappingValueNode); ok {
 		n = pair.Key // the token of a pair is its colon
 	}
@@ -212,7 +215,7 @@ func convert(file string, n ast.Node, depth int) (Node, error) {
 func convertMap(file string, node Node, values []*ast.MappingValueNode, depth int) (Node, error) {
 	node.Kind = Map
 	seen := map[string]bool{}
-	for i, v := range values {
+	for _, v := range values {
 		key, err := convert(file, v.Key, depth+1)
 		if err != nil {
 			return Node{}, err
@@ -227,9 +230,6 @@ func convertMap(file string, node Node, values []*ast.MappingValueNode, depth in
 		value, err := convert(file, v.Value, depth+1)
 		if err != nil {
 			return Node{}, err
-		}
-		if i == 0 {
-			node.line, node.column = key.line, key.column
 		}
 		node.Pairs = append(node.Pairs, Pair{key, value})
 	}
