@@ -1,0 +1,148 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// SQL is a Log in the table audit of an SQLite database.
+//
+// Entries that are appended at the same time share one transaction, and so one
+// wait for the disk: a login costs an insert, not a sync of its own.
+type SQL struct {
+	db   *sql.DB
+	turn chan struct{} // holds a token while a batch is being committed
+
+	mu   sync.Mutex
+	next *batch // the batch that takes entries; nil: there is none
+}
+
+// A batch is what one transaction commits. Entries join it until it is taken.
+type batch struct {
+	entries []Entry
+	done    chan struct{} // closed when err is set
+	err     error
+}
+
+const schema = `
+CREATE TABLE IF NOT EXISTS audit (
+	id       INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: cursors point at it
+	time     INTEGER NOT NULL,                  -- microseconds since 1970, UTC
+	realm    TEXT NOT NULL,
+	actor    TEXT NOT NULL,
+	action   TEXT NOT NULL,
+	target   TEXT NOT NULL,
+	outcome  TEXT NOT NULL,
+	ip       TEXT NOT NULL,
+	token_id TEXT NOT NULL,
+	detail   TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS audit_target ON audit (target);`
+
+// NewSQL returns the log in db, making its table if there is none. The caller
+// closes db, after the last Append.
+func NewSQL(ctx context.Context, db *sql.DB) (*SQL, error) {
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	return &SQL{db: db, turn: make(chan struct{}, 1)}, nil
+}
+
+// Append implements [Log].
+func (l *SQL) Append(ctx context.Context, e Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	first := l.next == nil
+	if first {
+		l.next = &batch{done: make(chan struct{})}
+	}
+	b := l.next
+	b.entries = append(b.entries, e.cleaned())
+	l.mu.Unlock()
+	if first {
+		// Whoever opens a batch sees that it is committed. While the batch
+		// before is being written, this one fills up.
+		go l.commit(b)
+	}
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// commitTimeout bounds the wait for a database that another process has locked.
+const commitTimeout = 30 * time.Second
+
+// commit writes the batch when it is its turn. No context of a caller ends it:
+// the entries of the others stand in it too.
+func (l *SQL) commit(b *batch) {
+	defer close(b.done)
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	l.mu.Lock()
+	l.next = nil
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	if b.err = l.insert(ctx, b.entries); b.err != nil {
+		b.err = fmt.Errorf("audit: %w", b.err)
+	}
+}
+
+func (l *SQL) insert(ctx context.Context, entries []Entry) error {
+	tx, err := l.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	for _, e := range entries {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO audit
+			(time, realm, actor, action, target, outcome, ip, token_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			e.Time.UnixMicro(), e.Realm, e.Actor, e.Action, e.Target, e.Outcome, e.IP, e.TokenID, e.Detail); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// List implements [Log].
+func (l *SQL) List(ctx context.Context, q Query) ([]Entry, error) {
+	q = q.cleaned()
+	where, args := []string{"TRUE"}, []any{}
+	for _, c := range []struct{ column, value string }{{"realm", q.Realm}, {"action", q.Action}, {"target", q.Target}} {
+		if c.value != "" {
+			where, args = append(where, c.column+" = ?"), append(args, c.value)
+		}
+	}
+	if q.Before > 0 {
+		where, args = append(where, "id < ?"), append(args, q.Before)
+	}
+	rows, err := l.db.QueryContext(ctx, `SELECT id, time, realm, actor, action, target, outcome, ip, token_id, detail
+		FROM audit WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT ?`, append(args, max(q.Limit, 0))...)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	var list []Entry
+	for rows.Next() {
+		var e Entry
+		var micros int64
+		if err := rows.Scan(&e.ID, &micros, &e.Realm, &e.Actor, &e.Action, &e.Target, &e.Outcome, &e.IP, &e.TokenID, &e.Detail); err != nil {
+			return nil, fmt.Errorf("audit: %w", err)
+		}
+		e.Time = time.UnixMicro(micros).UTC()
+		list = append(list, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	return list, nil
+}
