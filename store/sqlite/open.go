@@ -34,7 +34,11 @@ CREATE TABLE counter (
 ) STRICT;
 INSERT INTO counter VALUES (1, 0);`}
 
+var errNoDatabase = errors.New("not an SQLite database")
+
 const (
+	smallest = 512 // bytes of the smallest page that SQLite knows
+
 	readers = 4     // connections for reading, besides the one that watches
 	busy    = 10000 // milliseconds to wait for a writer in another process
 )
@@ -88,8 +92,11 @@ func (s *Store) open(ctx context.Context) (err error) {
 // why it is made under another name first.
 func create(path string) error {
 	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
+	switch {
+	case err == nil && !info.Mode().IsRegular():
 		return errors.New("not a regular file")
+	case err == nil && info.Size() > 0 && info.Size() < smallest:
+		return errNoDatabase // SQLite would take it for an empty file and write over it
 	}
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -137,12 +144,10 @@ type querier interface {
 // not ours to open.
 func identify(ctx context.Context, q querier) (version int, err error) {
 	var id, objects int
-	for query, value := range map[string]*int{
-		`PRAGMA application_id`: &id, `PRAGMA user_version`: &version, `SELECT count(*) FROM sqlite_schema`: &objects,
-	} {
-		if err := q.QueryRowContext(ctx, query).Scan(value); err != nil {
-			return 0, err
-		}
+	// One statement, so that all three are of one moment.
+	if err := q.QueryRowContext(ctx, `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+		FROM pragma_application_id, pragma_user_version`).Scan(&id, &version, &objects); err != nil {
+		return 0, err
 	}
 	switch {
 	case id == 0 && version == 0 && objects == 0:
@@ -185,7 +190,7 @@ func explain(err error) error {
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff { // the primary result code
 		case sqlite3.SQLITE_NOTADB:
-			return errors.New("not an SQLite database")
+			return errNoDatabase
 		case sqlite3.SQLITE_BUSY:
 			return fmt.Errorf("another process holds the database: %w", err)
 		}
