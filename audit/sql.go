@@ -14,8 +14,7 @@ import (
 // Entries that are appended at the same time share one transaction, and so one
 // wait for the disk: a login costs an insert, not a sync of its own.
 type SQL struct {
-	db   *sql.DB
-	turn chan struct{} // holds a token while a batch is being committed
+	db *sql.DB
 
 	mu   sync.Mutex
 	next *batch // the batch that takes entries; nil: there is none
@@ -49,7 +48,7 @@ func NewSQL(ctx context.Context, db *sql.DB) (*SQL, error) {
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	return &SQL{db: db, turn: make(chan struct{}, 1)}, nil
+	return &SQL{db: db}, nil
 }
 
 // Append implements [Log].
@@ -66,8 +65,6 @@ func (l *SQL) Append(ctx context.Context, e Entry) error {
 	b.entries = append(b.entries, e.cleaned())
 	l.mu.Unlock()
 	if first {
-		// Whoever opens a batch sees that it is committed. While the batch
-		// before is being written, this one fills up.
 		go l.commit(b)
 	}
 	select {
@@ -81,27 +78,26 @@ func (l *SQL) Append(ctx context.Context, e Entry) error {
 // commitTimeout bounds the wait for a database that another process has locked.
 const commitTimeout = 30 * time.Second
 
-// commit writes the batch when it is its turn. No context of a caller ends it:
-// the entries of the others stand in it too.
+// commit writes the batch, which takes entries until the transaction begins:
+// those that come while the one before is being written share the next. No
+// context of a caller ends it, as the entries of the others stand in it too.
 func (l *SQL) commit(b *batch) {
 	defer close(b.done)
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	tx, err := l.db.BeginTx(ctx, nil)
 	l.mu.Lock()
 	l.next = nil
 	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	if b.err = l.insert(ctx, b.entries); b.err != nil {
-		b.err = fmt.Errorf("audit: %w", b.err)
+	if err == nil {
+		err = insert(ctx, tx, b.entries)
+	}
+	if err != nil {
+		b.err = fmt.Errorf("audit: %w", err)
 	}
 }
 
-func (l *SQL) insert(ctx context.Context, entries []Entry) error {
-	tx, err := l.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
+func insert(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	for _, e := range entries {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO audit
