@@ -1,0 +1,293 @@
+package dialect
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jetonhq/jeton"
+)
+
+// A Call says how an API call wears the token.
+type Call struct {
+	base    address
+	query   []field
+	headers []field
+	basic   *pair
+	bearer  value
+
+	// accept are other ways to wear it that the vendor documents; only a
+	// server needs to know them.
+	accept []*Call
+}
+
+func (c *Call) holes() []string {
+	x := Exchange{query: c.query, headers: c.headers, basic: c.basic, bearer: c.bearer}
+	names := c.base.holes()
+	for _, name := range x.Holes() {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Headers returns the names of the headers in which a call carries
+// credentials, Authorization among them.
+func (c *Call) Headers() []string {
+	names := []string{"Authorization"}
+	for _, f := range c.headers {
+		names = append(names, http.CanonicalHeaderKey(f.name))
+	}
+	return names
+}
+
+// Path returns the path that every call's URL begins with; "" if none.
+func (c *Call) Path() string { return strings.TrimSuffix(address{path: c.base.path}.String(), "/") }
+
+// CallURL returns the URL under which the vendor's API stands. An origin, if
+// not nil, replaces scheme and host and puts its path in front.
+func (d *Dialect) CallURL(origin *url.URL, vars jeton.Vars) (*url.URL, error) {
+	vars, err := d.complete(vars)
+	if err != nil {
+		return nil, fmt.Errorf("dialect: %s: write the URL of a call: %w", d.Name, err)
+	}
+	u, err := d.Call.base.fill(origin, vars)
+	if err != nil {
+		return nil, fmt.Errorf("dialect: %s: write the URL of a call: %w", d.Name, err)
+	}
+	return u, nil
+}
+
+// WriteCall makes r wear the token: vars holds access_token and whatever else
+// a call needs. What r had in those headers is replaced.
+func (d *Dialect) WriteCall(r *http.Request, vars jeton.Vars) error {
+	vars, err := d.complete(vars)
+	if err != nil {
+		return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+	}
+	c := d.Call
+	for _, name := range c.Headers() {
+		r.Header.Del(name)
+	}
+	if err := d.writeHeaders(r, c.headers, c.basic, c.bearer, vars); err != nil {
+		return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+	}
+	if len(c.query) > 0 {
+		more, err := d.encode(c.query, vars)
+		if err != nil {
+			return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+		}
+		if r.URL.RawQuery != "" {
+			more = "&" + more
+		}
+		r.URL.RawQuery += more
+	}
+	return nil
+}
+
+// ReadCall finds the token and the other credentials that an API call wears.
+// The error is [ErrNoCredentials] if there is no token, a [*jeton.Error] with
+// invalid_request if a credential stands twice or is malformed, or one with
+// invalid_token if what must go with the token is missing.
+func (d *Dialect) ReadCall(r *http.Request) (jeton.Vars, error) {
+	var first error
+	for _, c := range append([]*Call{d.Call}, d.Call.accept...) {
+		vars, err := c.read(r, d.optional)
+		if err == nil {
+			return vars, nil
+		}
+		if first == nil || errors.Is(first, ErrNoCredentials) {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, error) {
+	vars := jeton.Vars{}
+	fits := 0
+	for _, name := range c.Headers() {
+		if len(r.Header.Values(name)) > 1 {
+			return nil, jeton.Refuse(jeton.InvalidRequest, "the header "+name+" stands twice")
+		}
+	}
+	if c.bearer != nil {
+		token, ok, err := scheme(r, "Bearer")
+		if err != nil {
+			return nil, err
+		}
+		if !ok || token == "" {
+			return nil, ErrNoCredentials
+		}
+		if !utf8.ValidString(token) || strings.ContainsAny(token, " \t,") || !c.bearer.read(token, vars) {
+			return nil, jeton.Refuse(jeton.InvalidRequest, "the bearer token is malformed")
+		}
+	}
+	if c.basic != nil {
+		if _, ok, err := scheme(r, "Basic"); err != nil || !ok {
+			return nil, ErrNoCredentials
+		}
+		if err := readBasic(r, c.basic, vars, &fits); err != nil {
+			return nil, ErrNoCredentials
+		}
+	}
+	for _, f := range c.headers {
+		if err := readHeaders(r, []field{f}, optional, vars, &fits); err != nil {
+			if f.value.has("access_token") {
+				return nil, ErrNoCredentials
+			}
+			return nil, companionError(r, f.name, err)
+		}
+	}
+	if c.bearer == nil && strings.ContainsAny(vars["access_token"], " \t,") {
+		return nil, ErrNoCredentials // another scheme, or a list
+	}
+	if len(c.query) > 0 {
+		query, err := parseParameters(r.URL.RawQuery, "the query")
+		if err != nil {
+			return nil, err
+		}
+		if readFields(c.query, query, optional, vars, &fits) != nil {
+			return nil, ErrNoCredentials
+		}
+	}
+	return vars, nil
+}
+
+// companionError says that a header which goes with the token is missing.
+func companionError(r *http.Request, name string, err error) error {
+	if len(r.Header.Values(name)) == 0 {
+		return jeton.Refuse(jeton.InvalidToken, "the header "+name+" is missing")
+	}
+	return err
+}
+
+// Rejected reports whether an API's answer means that the token is not, or no
+// longer, good: 401, and the dialect's own status for invalid_token. A 403
+// with insufficient_scope (RFC 6750 section 3.1) is about the permission.
+func (d *Dialect) Rejected(status int, header http.Header) bool {
+	if strings.Contains(header.Get("WWW-Authenticate"), string(jeton.InsufficientScope)) {
+		return false
+	}
+	own := d.Errors[jeton.InvalidToken].Status
+	return status == http.StatusUnauthorized || own != 0 && own == status
+}
+
+// WriteTokenError writes a refusal of a token endpoint: RFC 6749 section 5.2
+// unless the dialect says otherwise. What is not a [*jeton.Error] is shown as
+// server_error with 503 and nothing more; logging it is up to the caller.
+func (d *Dialect) WriteTokenError(w http.ResponseWriter, realm string, err error) {
+	e, ok := errors.AsType[*jeton.Error](err)
+	if !ok {
+		e = jeton.Refuse(jeton.ServerError, "the request could not be decided; try again later")
+	}
+	status := map[jeton.Code]int{
+		jeton.InvalidClient:     http.StatusUnauthorized,
+		jeton.InvalidToken:      http.StatusUnauthorized,
+		jeton.InsufficientScope: http.StatusForbidden,
+		jeton.SlowDown:          http.StatusTooManyRequests,
+		jeton.Unavailable:       http.StatusServiceUnavailable,
+		jeton.ServerError:       http.StatusServiceUnavailable,
+	}[e.Code]
+	if status == 0 {
+		status = http.StatusBadRequest
+	}
+	switch e.Code {
+	case jeton.InvalidClient:
+		w.Header().Set("WWW-Authenticate", "Basic realm="+quoted(realm))
+	case jeton.InvalidToken:
+		w.Header().Set("WWW-Authenticate", challenge(realm, e))
+	}
+	d.writeError(w, status, e)
+}
+
+// WriteCallError writes a refusal of an API call: RFC 6750 section 3 unless
+// the dialect says otherwise. What is neither a [*jeton.Error] nor
+// [ErrNoCredentials] could not be decided and is 503.
+func (d *Dialect) WriteCallError(w http.ResponseWriter, realm string, err error) {
+	if errors.Is(err, ErrNoCredentials) {
+		w.Header().Set("WWW-Authenticate", "Bearer realm="+quoted(realm))
+		d.writeError(w, http.StatusUnauthorized, jeton.Refuse(jeton.InvalidToken, "the call carries no access token"))
+		return
+	}
+	e, ok := errors.AsType[*jeton.Error](err)
+	if !ok {
+		e = jeton.Refuse(jeton.Unavailable, "the token could not be checked; try again later")
+	}
+	status := http.StatusServiceUnavailable
+	switch e.Code {
+	case jeton.InvalidToken:
+		status = http.StatusUnauthorized
+		if own := d.Errors[e.Code].Status; own != 0 {
+			status = own
+		}
+	case jeton.InsufficientScope:
+		status = http.StatusForbidden
+	case jeton.InvalidRequest:
+		status = http.StatusBadRequest
+	case jeton.SlowDown:
+		status = http.StatusTooManyRequests
+	}
+	if status < 500 {
+		w.Header().Set("WWW-Authenticate", challenge(realm, e))
+	}
+	d.writeError(w, status, e)
+}
+
+// challenge is RFC 6750 section 3.
+func challenge(realm string, e *jeton.Error) string {
+	s := "Bearer realm=" + quoted(realm) + ", error=" + quoted(string(e.Code))
+	if e.Description != "" {
+		s += ", error_description=" + quoted(e.Description)
+	}
+	if len(e.Scope) > 0 {
+		s += ", scope=" + quoted(e.Scope.String())
+	}
+	return s
+}
+
+// quoted keeps to the characters that RFC 6750 section 3 allows in an
+// attribute, which leaves out the quote and the backslash.
+func quoted(s string) string {
+	return `"` + strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return -1
+		}
+		return r
+	}, s) + `"`
+}
+
+func (d *Dialect) writeError(w http.ResponseWriter, status int, e *jeton.Error) {
+	own := d.Errors[e.Code]
+	description := e.Description
+	if own.Description != "" {
+		description = own.Description
+	}
+	if own.Status != 0 && e.Code != jeton.InvalidToken {
+		status = own.Status
+	}
+	if e.RetryAfter > 0 {
+		seconds := int64((e.RetryAfter + 999_999_999) / 1_000_000_000)
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+	vars := jeton.Vars{"error": string(e.Code), "error_description": description}
+	t := own.body
+	if t == nil {
+		t = errorTree
+	}
+	body, err := t.fill(nil, vars, func(string) bool { return true })
+	if err != nil {
+		body = []byte(`{"error":"server_error"}`)
+	}
+	writeBody(w, status, "application/json", body)
+}
+
+// errorTree is RFC 6749 section 5.2.
+var errorTree = &tree{kind: treeObject, keys: []string{"error", "error_description"},
+	kids: []*tree{{value: must("$error")}, {value: must("$error_description")}}}

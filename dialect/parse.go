@@ -1,0 +1,465 @@
+package dialect
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/yamlnode"
+)
+
+var topKeys = []string{"dialect", "vars", "token", "refresh", "call", "verify", "introspect", "revoke", "accept",
+	"scope", "permissions", "lifetime", "early", "active", "rate", "errors", "issue"}
+
+// Parse reads a dialect file; file is its name in messages. Every error is a
+// [*yamlnode.Error] that says where, what is wrong and, for a name, which
+// valid one is nearest.
+func Parse(file string, src []byte) (*Dialect, error) {
+	root, err := yamlnode.Parse(file, src)
+	if err != nil {
+		return nil, err
+	}
+	if err := root.Want("a dialect file", yamlnode.Map); err != nil {
+		return nil, err
+	}
+	if err := root.Only(topKeys...); err != nil {
+		return nil, err
+	}
+	d := &Dialect{}
+	for _, step := range []func(*Dialect, yamlnode.Node) error{
+		parseName, parseVars, parseToken, parseCall, parseRefresh, parseOthers, parseSemantics, parseErrors, parseIssue,
+	} {
+		if err := step(d, root); err != nil {
+			return nil, err
+		}
+	}
+	d.all = d.exchanges()
+	return d, d.check(root)
+}
+
+func parseName(d *Dialect, root yamlnode.Node) error {
+	n, ok := root.Get("dialect")
+	if !ok {
+		return root.Errorf("the key dialect is missing: it names the vendor")
+	}
+	if err := n.Want("dialect", yamlnode.Text); err != nil {
+		return err
+	}
+	for _, c := range n.Text {
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+			return n.Errorf("the name of a dialect has a-z, 0-9, - and _ only")
+		}
+	}
+	d.Name = n.Text
+	return nil
+}
+
+func parseVars(d *Dialect, root yamlnode.Node) error {
+	n, ok := root.Get("vars")
+	if !ok {
+		return nil
+	}
+	if err := n.Want("vars", yamlnode.Map); err != nil {
+		return err
+	}
+	for _, p := range n.Pairs {
+		v := Var{Name: p.Key.Text}
+		if name, rest, err := holeName(v.Name); err != nil || name != v.Name || rest != "" {
+			return p.Key.Errorf("the name of a variable has a-z, 0-9 and _ only")
+		}
+		switch p.Value.Kind {
+		case yamlnode.Null:
+			v.Optional = true
+		case yamlnode.List:
+			for _, item := range p.Value.Items {
+				v.Choice = append(v.Choice, item.Text)
+			}
+			if len(v.Choice) == 0 {
+				return p.Value.Errorf("a choice is to have at least one value")
+			}
+			v.Default = v.Choice[0]
+		case yamlnode.Map:
+			return p.Value.Errorf("a variable is to be its default, a list to choose from, or ~ if it may be absent")
+		default:
+			v.Default = p.Value.Text
+		}
+		d.Vars = append(d.Vars, v)
+	}
+	return nil
+}
+
+func parseToken(d *Dialect, root yamlnode.Node) error {
+	n, ok := root.Get("token")
+	if !ok {
+		return root.Errorf("the key token is missing: it is the URL of the token endpoint, or the exchange there")
+	}
+	if n.Kind == yamlnode.List {
+		return n.Errorf("token is to be a URL or one exchange")
+	}
+	x, err := parseExchange(n, &Exchange{Kind: KindLogin})
+	if err != nil {
+		return err
+	}
+	if x.body == bodyNone && x.query == nil && x.Method == "POST" {
+		d.Standard = x.basic == nil
+		standardLogin(x)
+	}
+	if x.returns == nil {
+		x.returns = standardReturns()
+	}
+	x.Grant = loginGrant(x)
+	if !x.Returns("access_token") {
+		return n.Errorf("nothing makes $access_token: the answer under returns is to have it where the token stands")
+	}
+	d.Login = x
+	return nil
+}
+
+func loginGrant(x *Exchange) jeton.Grant {
+	switch grant := grantType(x); {
+	case grant != "":
+		return grant
+	case x.Has("password"):
+		return jeton.GrantPassword
+	}
+	return jeton.GrantClientCredentials
+}
+
+// grantType returns the fixed grant_type of a request, if it has one.
+func grantType(x *Exchange) jeton.Grant {
+	for _, f := range slices.Concat(x.query, x.form) {
+		if text, ok := f.value.literal(); ok && f.name == "grant_type" {
+			return jeton.Grant(text)
+		}
+	}
+	return ""
+}
+
+func parseRefresh(d *Dialect, root yamlnode.Node) error {
+	n, ok := root.Get("refresh")
+	switch {
+	case !ok && grantType(d.Login) != "" && d.Login.Returns("refresh_token"):
+		d.Refresh = []*Exchange{standardRefresh(d.Login)}
+		return nil
+	case !ok:
+		return nil
+	case n.Kind == yamlnode.Text && n.Text == "none":
+		d.NoRefresh = true
+		return nil
+	case n.Kind == yamlnode.Text || n.Kind == yamlnode.Map:
+		n.Items = []yamlnode.Node{n}
+	case n.Kind != yamlnode.List:
+		return n.Want("refresh", yamlnode.Text, yamlnode.Map, yamlnode.List)
+	}
+	for _, item := range n.Items {
+		x, err := parseExchange(item, &Exchange{Kind: KindRefresh, Grant: jeton.GrantRefreshToken, url: d.Login.url, returns: d.Login.returns})
+		if err != nil {
+			return err
+		}
+		if x.body == bodyNone && x.query == nil && x.Method == "POST" {
+			standard := standardRefresh(d.Login)
+			x.body, x.form, x.clientAuth = bodyForm, standard.form, standard.clientAuth && x.basic == nil
+		}
+		if !x.Returns("access_token") {
+			return item.Errorf("nothing makes $access_token: the answer under returns is to have it where the token stands")
+		}
+		d.Refresh = append(d.Refresh, x)
+	}
+	return nil
+}
+
+var exchangeKeys = []string{"GET", "POST", "PUT", "when", "query", "headers", "basic", "bearer", "form", "json", "returns", "ok", "status"}
+
+// parseExchange reads an exchange into x, which holds what an absent key
+// means. A text is the URL of a POST.
+func parseExchange(n yamlnode.Node, x *Exchange) (*Exchange, error) {
+	if n.Kind == yamlnode.Text {
+		a, err := compileAddress(n.Text)
+		if err != nil {
+			return nil, n.Errorf("%v", err)
+		}
+		x.Method, x.url = "POST", a
+		return x, nil
+	}
+	if err := n.Want("an exchange", yamlnode.Map); err != nil {
+		return nil, err
+	}
+	keys := exchangeKeys
+	if x.Kind != KindRefresh {
+		keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "when" })
+	}
+	if err := n.Only(keys...); err != nil {
+		return nil, err
+	}
+	for _, p := range n.Pairs {
+		if err := parseExchangeKey(p.Key, p.Value, x); err != nil {
+			return nil, err
+		}
+	}
+	if x.Method == "" {
+		return nil, n.Errorf("an exchange is to have a method: GET, POST or PUT, and its URL")
+	}
+	if x.Method == "GET" && x.body != bodyNone {
+		return nil, n.Errorf("a GET has no body; use query")
+	}
+	return x, nil
+}
+
+func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
+	switch key.Text {
+	case "GET", "POST", "PUT":
+		if x.Method != "" {
+			return key.Errorf("the exchange has a method already")
+		}
+		x.Method = key.Text
+		if n.Kind == yamlnode.Null && len(x.url.path) > 0 {
+			return nil // the token's
+		}
+		if err := n.Want(key.Text, yamlnode.Text); err != nil {
+			return err
+		}
+		if x.url, err = compileAddress(n.Text); err != nil {
+			return n.Errorf("%v", err)
+		}
+	case "when":
+		if n.Text != "valid" && n.Text != "expired" {
+			return n.Errorf("when is to be valid or expired")
+		}
+		x.When = n.Text
+	case "query":
+		x.query, err = parseFields(n, "query")
+	case "headers":
+		x.headers, err = parseFields(n, "headers")
+	case "form":
+		x.form, err = parseFields(n, "form")
+		err = oneBody(key, x, bodyForm, err)
+	case "json":
+		x.json, err = compileTree(n)
+		err = oneBody(key, x, bodyJSON, err)
+	case "basic":
+		x.basic, err = parsePair(n)
+	case "bearer":
+		x.bearer, err = parseValue(n, "bearer")
+	case "returns":
+		x.returns, err = compileTree(n)
+	case "ok":
+		x.ok, err = compileTree(n)
+	case "status":
+		x.status, err = parseStatus(n)
+	}
+	return err
+}
+
+func oneBody(key yamlnode.Node, x *Exchange, kind bodyKind, err error) error {
+	if err == nil && x.body != bodyNone {
+		return key.Errorf("the exchange has a body already; a request has form or json, not both")
+	}
+	x.body = kind
+	return err
+}
+
+func parseStatus(n yamlnode.Node) (int, error) {
+	status, err := strconv.Atoi(n.Text)
+	if n.Kind != yamlnode.Number || err != nil || status < 200 || status > 599 {
+		return 0, n.Errorf("a status is to be a number from 200 to 599")
+	}
+	return status, nil
+}
+
+func parseValue(n yamlnode.Node, what string) (value, error) {
+	if err := n.Want(what, yamlnode.Text, yamlnode.Number, yamlnode.Bool); err != nil {
+		return nil, err
+	}
+	v, err := compile(n.Text)
+	if err != nil {
+		return nil, n.Errorf("%v", err)
+	}
+	return v, nil
+}
+
+func parseFields(n yamlnode.Node, what string) ([]field, error) {
+	if err := n.Want(what, yamlnode.Map); err != nil {
+		return nil, err
+	}
+	var list []field
+	for _, p := range n.Pairs {
+		v, err := parseValue(p.Value, what+"."+p.Key.Text)
+		if err != nil {
+			return nil, err
+		}
+		if len(v) == 0 {
+			return nil, p.Value.Errorf("an empty value counts as absent; leave the field out")
+		}
+		if what == "headers" && strings.ContainsFunc(p.Key.Text, notTokenChar) {
+			return nil, p.Key.Errorf("this is not the name of a header")
+		}
+		list = append(list, field{p.Key.Text, v})
+	}
+	return list, nil
+}
+
+// notTokenChar is the complement of RFC 9110 section 5.6.2.
+func notTokenChar(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+}
+
+func parsePair(n yamlnode.Node) (*pair, error) {
+	if err := n.Want("basic", yamlnode.Text); err != nil {
+		return nil, err
+	}
+	user, password, ok := strings.Cut(n.Text, ":")
+	if !ok {
+		return nil, n.Errorf("basic is to be name:password, each with its hole, for example $client_id:$client_secret")
+	}
+	u, err := compile(user)
+	if err == nil {
+		var p value
+		if p, err = compile(password); err == nil {
+			return &pair{u, p}, nil
+		}
+	}
+	return nil, n.Errorf("%v", err)
+}
+
+func parseCall(d *Dialect, root yamlnode.Node) error {
+	d.Call = &Call{base: address{scheme: d.Login.url.scheme, host: d.Login.url.host}}
+	n, ok := root.Get("call")
+	if ok {
+		if err := parseCallNode(n, d.Call, "base", "headers", "query", "basic", "bearer", "accept"); err != nil {
+			return err
+		}
+		if list, ok := n.Get("accept"); ok {
+			if err := list.Want("accept", yamlnode.List); err != nil {
+				return err
+			}
+			for _, item := range list.Items {
+				other := &Call{}
+				if err := parseCallNode(item, other, "headers", "query", "basic", "bearer"); err != nil {
+					return err
+				}
+				wear(other)
+				for _, f := range d.Call.headers {
+					if !f.value.has("access_token") {
+						other.headers = append(other.headers, f)
+					}
+				}
+				d.Call.accept = append(d.Call.accept, other)
+			}
+		}
+	}
+	wear(d.Call)
+	return nil
+}
+
+// wear makes a call that does not mention the token wear it as its bearer.
+func wear(c *Call) {
+	if !slices.Contains(c.holes(), "access_token") {
+		c.bearer = must("$access_token")
+	}
+}
+
+func parseCallNode(n yamlnode.Node, c *Call, keys ...string) error {
+	if n.Kind == yamlnode.Text && slices.Contains(keys, "base") {
+		a, err := compileAddress(n.Text)
+		if err != nil {
+			return n.Errorf("%v", err)
+		}
+		c.base = a
+		return nil
+	}
+	if err := n.Want("call", yamlnode.Map); err != nil {
+		return err
+	}
+	if err := n.Only(keys...); err != nil {
+		return err
+	}
+	for _, p := range n.Pairs {
+		var err error
+		switch p.Key.Text {
+		case "base":
+			if c.base, err = compileAddress(p.Value.Text); err != nil {
+				err = p.Value.Errorf("%v", err)
+			}
+		case "headers":
+			c.headers, err = parseFields(p.Value, "headers")
+		case "query":
+			c.query, err = parseFields(p.Value, "query")
+		case "basic":
+			c.basic, err = parsePair(p.Value)
+		case "bearer":
+			c.bearer, err = parseValue(p.Value, "bearer")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseOthers(d *Dialect, root yamlnode.Node) error {
+	for _, o := range []struct {
+		key  string
+		kind Kind
+		to   **Exchange
+	}{{"verify", KindVerify, &d.Verify}, {"introspect", KindIntrospect, &d.Introspect}, {"revoke", KindRevoke, &d.Revoke}} {
+		n, ok := root.Get(o.key)
+		if !ok {
+			continue
+		}
+		x, err := parseExchange(n, &Exchange{Kind: o.kind})
+		if err != nil {
+			return err
+		}
+		x.url = x.url.under(d.Call.base)
+		*o.to = x
+	}
+	n, ok := root.Get("accept")
+	if !ok {
+		return nil
+	}
+	if err := n.Want("accept", yamlnode.List); err != nil {
+		return err
+	}
+	for _, item := range n.Items {
+		x, err := parseExchange(item, &Exchange{Kind: KindLogin, returns: d.Login.returns})
+		if err != nil {
+			return err
+		}
+		if x.body == bodyNone && x.query == nil && x.Method == "POST" {
+			x.query, x.headers, x.basic, x.bearer = d.Login.query, d.Login.headers, d.Login.basic, d.Login.bearer
+			x.body, x.form, x.json, x.clientAuth = d.Login.body, d.Login.form, d.Login.json, d.Login.clientAuth
+		}
+		x.url, x.Grant = x.url.under(address{scheme: d.Login.url.scheme, host: d.Login.url.host}), loginGrant(x)
+		d.Accept = append(d.Accept, x)
+	}
+	return nil
+}
+
+// duration reads 24h, 5m, 30s or, beyond what Go's syntax has, 30d.
+func duration(n yamlnode.Node, what string) (time.Duration, error) {
+	text := n.Text
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if k, err := strconv.Atoi(days); err == nil && k > 0 && k < 36500 {
+			return time.Duration(k) * 24 * time.Hour, nil
+		}
+	}
+	t, err := time.ParseDuration(text)
+	if err != nil || t <= 0 {
+		return 0, n.Errorf("%s is to be a length of time such as 24h, 30m or 7d", what)
+	}
+	return t, nil
+}
+
+// ParseRate reads "10/min". The units are s, min, h and day.
+func ParseRate(text string) (Rate, error) {
+	count, unit, ok := strings.Cut(text, "/")
+	per := map[string]time.Duration{"s": time.Second, "sec": time.Second, "min": time.Minute, "h": time.Hour, "hour": time.Hour, "day": 24 * time.Hour}[unit]
+	k, err := strconv.Atoi(count)
+	if !ok || per == 0 || err != nil || k < 1 {
+		return Rate{}, fmt.Errorf("a rate is to be a number of logins and a unit: 10/min, 100/h")
+	}
+	return Rate{k, per}, nil
+}

@@ -1,0 +1,407 @@
+package dialect
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jetonhq/jeton"
+)
+
+// secretParameters are the parameters that must not stand in a URL (RFC 6749
+// section 2.3.1) unless a dialect says so.
+var secretParameters = []string{"client_secret", "password", "refresh_token", "access_token", "client_assertion"}
+
+// exchanges returns every exchange that a server takes, in the order in which
+// an error is reported for one of them.
+func (d *Dialect) exchanges() []*Exchange {
+	list := append([]*Exchange{d.Login}, d.Refresh...)
+	list = append(list, d.Accept...)
+	if d.Standard {
+		list = append(list, standardPassword(d.Login))
+		for _, x := range d.Accept {
+			list = append(list, standardRefresh(x), standardPassword(x))
+		}
+	}
+	for _, x := range []*Exchange{d.Verify, d.Introspect, d.Revoke} {
+		if x != nil {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// ReadRequest finds the exchange that a request belongs to and binds its
+// holes. The URL of r is relative to the realm: what the realm is mounted at
+// is cut off already. The exchange is chosen by shape: path, method, fixed
+// texts and required holes; a message that fits two is refused.
+//
+// The error is [ErrNotFound], a [*MethodError], or a [*jeton.Error] with
+// invalid_request, unsupported_grant_type or invalid_client, whose description
+// names the field that is wrong and never shows what stood in it.
+func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Exchange, jeton.Vars, error) {
+	m := &message{r: r, body: body}
+	var allow []string
+	var found *Exchange
+	var vars jeton.Vars
+	var wrong error
+	most := -1
+	for _, x := range d.all {
+		bound := jeton.Vars{}
+		if !x.url.read(r.URL.EscapedPath(), bound) {
+			continue
+		}
+		if x.Method != r.Method && !(r.Method == http.MethodHead && x.Method == http.MethodGet) {
+			if !slices.Contains(allow, x.Method) {
+				allow = append(allow, x.Method)
+			}
+			continue
+		}
+		fits := 0
+		err := x.read(d, m, bound, &fits)
+		switch {
+		case err != nil && fits > most:
+			most, wrong = fits, err
+		case err == nil && found != nil:
+			return nil, nil, jeton.Refuse(jeton.InvalidRequest, "the message has two documented forms at once; send one of them")
+		case err == nil:
+			found, vars = x, bound
+		}
+	}
+	switch {
+	case found != nil:
+		d.fromWire(vars)
+		return found, vars, nil
+	case wrong != nil:
+		return nil, nil, wrong
+	case allow != nil:
+		return nil, nil, &MethodError{allow}
+	}
+	return nil, nil, ErrNotFound
+}
+
+// A message is a request being read: each part is parsed once, when the first
+// exchange asks for it.
+type message struct {
+	r    *http.Request
+	body []byte
+
+	query, form       url.Values
+	queryErr, formErr error
+	doc               any
+	docErr            error
+	docRead           bool
+}
+
+func (m *message) parseQuery() (url.Values, error) {
+	if m.query == nil && m.queryErr == nil {
+		m.query, m.queryErr = parseParameters(m.r.URL.RawQuery, "the query")
+	}
+	return m.query, m.queryErr
+}
+
+func (m *message) parseForm() (url.Values, error) {
+	if m.form == nil && m.formErr == nil {
+		if m.formErr = m.contentType("application/x-www-form-urlencoded"); m.formErr == nil {
+			m.form, m.formErr = parseParameters(string(m.body), "the body")
+		}
+	}
+	return m.form, m.formErr
+}
+
+func (m *message) parseJSON() (any, error) {
+	if !m.docRead {
+		m.docRead = true
+		if m.docErr = m.contentType("application/json"); m.docErr == nil {
+			doc, err := parseJSON(m.body)
+			if err != nil {
+				m.docErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one JSON document: "+err.Error())
+			}
+			m.doc = doc
+		}
+	}
+	return m.doc, m.docErr
+}
+
+func (m *message) contentType(want string) error {
+	refusal := jeton.Refuse(jeton.InvalidRequest, "the content type is to be "+want)
+	values := m.r.Header.Values("Content-Type")
+	if len(values) != 1 {
+		return refusal
+	}
+	got, params, err := mime.ParseMediaType(values[0])
+	if err != nil || got != want {
+		return refusal
+	}
+	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+		return jeton.Refuse(jeton.InvalidRequest, "the character set is to be UTF-8")
+	}
+	if m.r.Header.Get("Content-Encoding") != "" {
+		return jeton.Refuse(jeton.InvalidRequest, "the body is not to be compressed")
+	}
+	return nil
+}
+
+// maxParameters bounds the parameters of one message.
+const maxParameters = 100
+
+// parseParameters reads name=value pairs. RFC 6749 section 3.2: none may stand
+// twice, and one without a value counts as absent; RFC 8707 section 2 lets
+// resource stand more than once.
+func parseParameters(raw, where string) (url.Values, error) {
+	if strings.Count(raw, "&") >= maxParameters {
+		return nil, jeton.Refuse(jeton.InvalidRequest, where+" has too many parameters")
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, jeton.Refuse(jeton.InvalidRequest, where+" is not form-encoded")
+	}
+	for name, list := range values {
+		if !utf8.ValidString(name) || slices.ContainsFunc(list, func(s string) bool { return !utf8.ValidString(s) }) {
+			return nil, jeton.Refuse(jeton.InvalidRequest, where+" is not UTF-8")
+		}
+		if len(list) > 1 && name != "resource" {
+			return nil, jeton.Refuse(jeton.InvalidRequest, "a parameter stands twice in "+where)
+		}
+		if len(list) == 1 && list[0] == "" {
+			delete(values, name)
+		}
+	}
+	return values, nil
+}
+
+// read binds the holes of the request. It counts the fields that fit, so that
+// the error of the nearest exchange is the one that is reported.
+func (x *Exchange) read(d *Dialect, m *message, into jeton.Vars, fits *int) error {
+	query, err := m.parseQuery()
+	if err != nil {
+		return err
+	}
+	if err := x.readSecretsInURL(query); err != nil {
+		return err
+	}
+	var wrong error
+	keep := func(err error) {
+		if wrong == nil {
+			wrong = err
+		}
+	}
+	keep(readFields(x.query, query, d.optional, into, fits))
+	switch x.body {
+	case bodyForm:
+		form, err := m.parseForm()
+		if err != nil {
+			return err
+		}
+		keep(readFields(x.formFields(), form, d.optional, into, fits))
+		keep(x.agree(form, into))
+		if x.clientAuth {
+			keep(readClientAuth(m.r, form, into))
+		}
+	case bodyJSON:
+		doc, err := m.parseJSON()
+		if err != nil {
+			return err
+		}
+		keep(asRefusal(x.json.read(doc, "", reading{literals: true, optional: d.optional}, into, fits)))
+	}
+	keep(readHeaders(m.r, x.headers, d.optional, into, fits))
+	if x.basic != nil {
+		keep(readBasic(m.r, x.basic, into, fits))
+	}
+	if x.bearer != nil {
+		keep(readBearer(m.r, x.bearer, into, fits))
+	}
+	return wrong
+}
+
+// formFields leaves out what readClientAuth reads.
+func (x *Exchange) formFields() []field {
+	if !x.clientAuth {
+		return x.form
+	}
+	return slices.DeleteFunc(slices.Clone(x.form), func(f field) bool {
+		return f.name == "client_id" || f.name == "client_secret"
+	})
+}
+
+func (x *Exchange) readSecretsInURL(query url.Values) error {
+	for _, name := range secretParameters {
+		if query.Has(name) && !slices.ContainsFunc(x.query, func(f field) bool { return f.name == name }) {
+			return jeton.Refuse(jeton.InvalidRequest, name+" must not stand in the URL, where logs keep it")
+		}
+	}
+	return nil
+}
+
+// agree refuses a form that says something else about a variable of the path
+// than the path does. Alvys documents tenant_id in both places.
+func (x *Exchange) agree(form url.Values, into jeton.Vars) error {
+	for _, name := range x.url.pathHoles() {
+		if form.Has(name) && form.Get(name) != into[name] {
+			return jeton.Refuse(jeton.InvalidRequest, name+" in the body differs from the one in the path")
+		}
+	}
+	return nil
+}
+
+func readFields(fields []field, values url.Values, optional func(string) bool, into jeton.Vars, fits *int) error {
+	var wrong error
+	for _, f := range fields {
+		if err := readField(f, values, optional, into); err != nil {
+			if wrong == nil || errors.Is(err, jeton.UnsupportedGrantType) {
+				wrong = err
+			}
+			continue
+		}
+		*fits++
+	}
+	return wrong
+}
+
+func readField(f field, values url.Values, optional func(string) bool, into jeton.Vars) error {
+	list := values[f.name]
+	fixed, literal := f.value.literal()
+	switch {
+	case len(list) == 0 && !literal && !slices.ContainsFunc(f.value.holes(), func(h string) bool { return !optional(h) }):
+		return nil
+	case len(list) == 0:
+		return jeton.Refuse(jeton.InvalidRequest, f.name+" is missing")
+	case literal && f.name == "grant_type" && list[0] != fixed:
+		return jeton.Refuse(jeton.UnsupportedGrantType, "grant_type is to be "+fixed)
+	case literal && list[0] != fixed:
+		return jeton.Refuse(jeton.InvalidRequest, f.name+" is to be "+fixed)
+	case !f.value.read(strings.Join(list, " "), into):
+		return jeton.Refuse(jeton.InvalidRequest, f.name+" does not have the documented form")
+	}
+	return nil
+}
+
+func readHeaders(r *http.Request, headers []field, optional func(string) bool, into jeton.Vars, fits *int) error {
+	for _, f := range headers {
+		list := r.Header.Values(f.name)
+		if len(list) > 1 {
+			return jeton.Refuse(jeton.InvalidRequest, "the header "+f.name+" stands twice")
+		}
+		for _, s := range list {
+			if !utf8.ValidString(s) {
+				return jeton.Refuse(jeton.InvalidRequest, "the header "+f.name+" is not UTF-8")
+			}
+		}
+		if len(list) == 1 && list[0] == "" {
+			list = nil
+		}
+		if err := readField(f, url.Values{f.name: list}, optional, into); err != nil {
+			return err
+		}
+		*fits++
+	}
+	return nil
+}
+
+// scheme returns what follows an authentication scheme in the Authorization
+// header. The scheme's case does not matter (RFC 9110 section 11.1).
+func scheme(r *http.Request, name string) (credentials string, ok bool, err error) {
+	list := r.Header.Values("Authorization")
+	if len(list) > 1 {
+		return "", false, jeton.Refuse(jeton.InvalidRequest, "the header Authorization stands twice")
+	}
+	if len(list) == 0 {
+		return "", false, nil
+	}
+	got, rest, _ := strings.Cut(list[0], " ")
+	return strings.TrimLeft(rest, " "), strings.EqualFold(got, name), nil
+}
+
+// basicPair splits Basic credentials (RFC 7617 section 2).
+func basicPair(r *http.Request) (user, password string, ok bool, err error) {
+	credentials, ok, err := scheme(r, "Basic")
+	if err != nil || !ok {
+		return "", "", false, err
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(credentials)
+	if err != nil || !utf8.Valid(b) {
+		return "", "", false, jeton.Refuse(jeton.InvalidClient, "the Basic credentials are not base64 of UTF-8 text")
+	}
+	user, password, colon := strings.Cut(string(b), ":")
+	if !colon {
+		return "", "", false, jeton.Refuse(jeton.InvalidClient, "the Basic credentials have no colon between name and password")
+	}
+	return user, password, true, nil
+}
+
+func readBasic(r *http.Request, p *pair, into jeton.Vars, fits *int) error {
+	user, password, ok, err := basicPair(r)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return jeton.Refuse(jeton.InvalidClient, "the Authorization header is to hold Basic credentials")
+	}
+	if !p.user.read(user, into) || !p.password.read(password, into) {
+		return jeton.Refuse(jeton.InvalidClient, "the Basic credentials do not have the documented form")
+	}
+	*fits++
+	return nil
+}
+
+func readBearer(r *http.Request, bearer value, into jeton.Vars, fits *int) error {
+	token, ok, err := scheme(r, "Bearer")
+	if err != nil {
+		return err
+	}
+	if !ok || token == "" {
+		return jeton.Refuse(jeton.InvalidRequest, "the Authorization header is to hold the access token as Bearer")
+	}
+	if !bearer.read(token, into) {
+		return jeton.Refuse(jeton.InvalidRequest, "the bearer token does not have the documented form")
+	}
+	*fits++
+	return nil
+}
+
+// readClientAuth takes a client's credentials from Basic, where RFC 6749
+// section 2.3.1 has them form-encoded first, or from the form; never both.
+func readClientAuth(r *http.Request, form url.Values, into jeton.Vars) error {
+	user, password, basic, err := basicPair(r)
+	if err != nil {
+		return err
+	}
+	if !basic {
+		if !form.Has("client_id") || !form.Has("client_secret") {
+			return jeton.Refuse(jeton.InvalidClient, "the client is to authenticate: by Basic, or by client_id and client_secret in the body")
+		}
+		into["client_id"], into["client_secret"] = form.Get("client_id"), form.Get("client_secret")
+		return nil
+	}
+	id, err1 := url.QueryUnescape(user)
+	secret, err2 := url.QueryUnescape(password)
+	if err1 != nil || err2 != nil || id == "" || secret == "" || !utf8.ValidString(id) || !utf8.ValidString(secret) {
+		return jeton.Refuse(jeton.InvalidClient, "the Basic credentials are not a form-encoded client_id and client_secret")
+	}
+	if form.Has("client_secret") {
+		return jeton.Refuse(jeton.InvalidRequest, "the client authenticates by Basic and in the body; use one of them")
+	}
+	if form.Has("client_id") && form.Get("client_id") != id {
+		return jeton.Refuse(jeton.InvalidRequest, "client_id in the body differs from the one in Basic")
+	}
+	into["client_id"], into["client_secret"] = id, secret
+	return nil
+}
+
+// asRefusal turns the codec's field errors into invalid_request.
+func asRefusal(err error) error {
+	if f, ok := errors.AsType[*fieldError](err); ok {
+		if f.literal && f.field == "grant_type" {
+			return jeton.Refuse(jeton.UnsupportedGrantType, fmt.Sprintf("%s %s", f.field, f.problem))
+		}
+		return jeton.Refuse(jeton.InvalidRequest, f.Error())
+	}
+	return err
+}
