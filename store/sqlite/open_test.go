@@ -210,8 +210,25 @@ func TestWatchSeesOthers(t *testing.T) {
 	}
 }
 
-// A file of the first schema, as it was released, must open for ever.
-func TestSchemaIsNotChangedBehindUsersBacks(t *testing.T) {
+// A change by this process is signalled when Put returns, not at the next poll.
+func TestWatchSeesOwnAtOnce(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "jeton.db"))
+	changed, err := s.Watch(t.Context(), "a/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), store.Record{Key: "a/b"}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("no signal")
+	}
+}
+
+// What a later release needs to tell what it has before it.
+func TestFileSaysWhatItIs(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "jeton.db"))
 	var version, id int
 	if err := s.read.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version != len(migrations) {
