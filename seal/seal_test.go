@@ -224,7 +224,7 @@ func TestFormatStays(t *testing.T) {
 
 func TestDerive(t *testing.T) {
 	k := NewKey()
-	if Derive(k, "a") != Derive(k, "a") {
+	if first, second := Derive(k, "a"), Derive(k, "a"); first != second {
 		t.Error("not the same twice")
 	}
 	if Derive(k, "a") == Derive(k, "b") || Derive(k, "a") == Derive(NewKey(), "a") {
