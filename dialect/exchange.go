@@ -76,6 +76,9 @@ func (x *Exchange) Has(hole string) bool { return slices.Contains(x.Holes(), hol
 // Returns reports whether the answer has the hole.
 func (x *Exchange) Returns(hole string) bool { return slices.Contains(x.returns.holes(), hole) }
 
+// Answers reports whether the dialect says what the answer holds.
+func (x *Exchange) Answers() bool { return x.returns != nil || x.ok != nil }
+
 // Wears reports whether the request carries an access token as its bearer.
 func (x *Exchange) Wears() bool { return x.bearer.has("access_token") }
 
