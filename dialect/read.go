@@ -260,7 +260,9 @@ func readFields(fields []field, values url.Values, optional func(string) bool, i
 			}
 			continue
 		}
-		*fits++
+		if len(values[f.name]) > 0 {
+			*fits++
+		}
 	}
 	return wrong
 }

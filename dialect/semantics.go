@@ -232,7 +232,7 @@ func (d *Dialect) known(n yamlnode.Node, holes, bound []string) error {
 	}
 	for _, hole := range holes {
 		if !slices.Contains(bound, hole) {
-			return n.Errorf("unknown hole $%s%s: neither the login nor its answer binds it, and vars does not declare it", hole, yamlnode.Suggest(hole, bound))
+			return n.Errorf("unknown hole $%s: neither the login nor its answer binds it, and vars does not declare it%s", hole, yamlnode.Suggest(hole, bound))
 		}
 	}
 	return nil

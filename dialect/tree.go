@@ -226,7 +226,7 @@ func (t *tree) readScalar(doc any, path string, how reading, into jeton.Vars, fi
 	case string:
 		s = doc
 	case json.Number:
-		if how.literals && !t.numeric() {
+		if how.literals && !t.numeric() || t.value.has("access_token") {
 			return &fieldError{name(path), "is to be text", false}
 		}
 		s = doc.String()

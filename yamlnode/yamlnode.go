@@ -294,6 +294,9 @@ func Suggest(name string, valid []string) string {
 		if d := distance(strings.ToLower(name), strings.ToLower(v)); d < least {
 			best, least = v, d
 		}
+		if best == "" && len(name) > 2 && strings.HasPrefix(v, name) {
+			best = v
+		}
 	}
 	switch {
 	case best != "":
