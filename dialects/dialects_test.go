@@ -195,3 +195,21 @@ func TestUnknownNameIsSuggested(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestDocumentedDialects parses every dialect that the reference shows.
+func TestDocumentedDialects(t *testing.T) {
+	page, err := os.ReadFile("../docs/dialects.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	if len(blocks) < 5 {
+		t.Fatalf("the reference shows only %d dialects", len(blocks))
+	}
+	for _, block := range blocks {
+		src, _, _ := strings.Cut(block, "```")
+		if _, err := dialect.Parse("docs/dialects.md", []byte(src)); err != nil {
+			t.Errorf("%v\n%s", err, src)
+		}
+	}
+}
