@@ -1,0 +1,226 @@
+// Package guard stands in front of an API and lets only good calls through. It
+// decides in one place, [Guard.Decide]; a middleware ([Guard.Handler]) and a
+// reverse proxy ([Guard.Proxy]) act on the decision.
+//
+// It issues nothing and knows no vendor: how a call wears its token, what a
+// route needs and how a refusal reads are the dialect's, and whether a token is
+// good is the [jeton.Verifier]'s. When that cannot say, the answer is 503: never
+// a call let through, and never a token blamed for it.
+//
+// What is behind a guard may trust the identity headers ([HeaderSubject] and
+// those next to it) if it can be reached through the guard only.
+package guard
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+)
+
+// A Guard protects the API of one realm. Its fields are not changed once it is
+// in use; it is then safe for concurrent use. URLs of the requests that it
+// judges are relative to the realm: what the realm is mounted at is cut off.
+type Guard struct {
+	// Dialect says how a call wears its token, which permission a route needs
+	// and how a refusal reads. Required.
+	Dialect *dialect.Dialect
+
+	// Verifier says whether a token is good. Required.
+	Verifier jeton.Verifier
+
+	// Realm is the name in challenges (RFC 6750 section 3). Empty: the name of
+	// the dialect.
+	Realm string
+
+	// KeepCredentials leaves the headers that carry the token, and what goes
+	// with it, in the request. False: what is behind the guard sees the
+	// identity headers only, and cannot lose a token that it never had.
+	KeepCredentials bool
+
+	// Transport carries the calls of [Guard.Proxy]. Nil: one that connects
+	// within 5 seconds, reads no environment and changes no content encoding.
+	Transport http.RoundTripper
+
+	// Timeout is how long the upstream of [Guard.Proxy] may neither take a part
+	// of the request nor begin its answer. Zero: 30 seconds. An answer that has
+	// begun may take as long as it wants.
+	Timeout time.Duration
+
+	// Logger hears of calls that could not be decided or forwarded. Nil: nobody
+	// does.
+	Logger *slog.Logger
+}
+
+// Handler returns a middleware that calls next for good calls only. There the
+// request has the identity headers, whatever copies of them the client sent are
+// gone, and [ClaimsFrom] has the claims.
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, err := g.Decide(r)
+		if err == nil {
+			r, err = g.admit(r, claims)
+		}
+		if err != nil {
+			g.refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Decide judges a call and returns what its token grants. It does not change
+// the request. The steps, each of which ends the matter if it fails:
+//
+//   - The path is canonical, so that nobody behind the guard can read it as
+//     another one.
+//   - The call wears one token, as the dialect says, and the verifier finds it
+//     good.
+//   - Credentials that the token is bound to are in the call, and they are
+//     those ones.
+//   - If the dialect has a permission table, it names the route and a scope of
+//     the token is enough for it. Without a table a good token suffices,
+//     whatever the route and the method.
+//
+// TRACE and CONNECT are refused always. OPTIONS is a method like others: it
+// needs a token, and a permission table knows no verb for it.
+//
+// The error is [dialect.ErrNoCredentials], a [*dialect.MethodError], or a
+// [*jeton.Error]: invalid_request, invalid_token, insufficient_scope, or
+// temporarily_unavailable if the call could not be decided.
+func (g *Guard) Decide(r *http.Request) (*jeton.Claims, error) {
+	if !canonical(r.URL) {
+		return nil, jeton.Refuse(jeton.InvalidRequest, "the path is not in its canonical form")
+	}
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+		return nil, &dialect.MethodError{Allow: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}}
+	}
+	vars, err := g.Dialect.ReadCall(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Header["Authorization"]) > 0 && inQuery(r.URL, "access_token") {
+		return nil, jeton.Refuse(jeton.InvalidRequest, "the call wears a token in two ways") // RFC 6750 section 2
+	}
+	bearer := jeton.NewSecret(vars["access_token"])
+	if bearer.IsZero() {
+		return nil, dialect.ErrNoCredentials
+	}
+	claims, err := g.verify(r.Context(), bearer)
+	if err != nil {
+		return nil, err
+	}
+	if err := bound(claims, vars); err != nil {
+		return nil, err
+	}
+	if err := g.permit(r.Method, r.URL.Path, claims); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+func inQuery(u *url.URL, name string) bool {
+	if u.RawQuery == "" {
+		return false
+	}
+	query, _ := url.ParseQuery(u.RawQuery) // has whatever could be read
+	return query.Has(name)
+}
+
+// verify asks the verifier. Its error is invalid_token if the verifier says so
+// and temporarily_unavailable whatever else goes wrong.
+func (g *Guard) verify(ctx context.Context, bearer jeton.Secret) (claims *jeton.Claims, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			claims, err = nil, undecided(fmt.Errorf("guard: verify: panic: %v", p))
+		}
+	}()
+	claims, err = g.Verifier.Verify(ctx, bearer)
+	switch {
+	case errors.Is(err, jeton.InvalidToken):
+		if e, ok := errors.AsType[*jeton.Error](err); ok && e.Code == jeton.InvalidToken {
+			return nil, e
+		}
+		return nil, &jeton.Error{Code: jeton.InvalidToken, Description: "the access token is not good", Cause: err}
+	case err != nil:
+		return nil, undecided(fmt.Errorf("guard: verify: %w", err))
+	case claims == nil:
+		return nil, undecided(errors.New("guard: verify: neither claims nor error"))
+	}
+	return claims, nil
+}
+
+func undecided(cause error) *jeton.Error {
+	e := &jeton.Error{Code: jeton.Unavailable, Description: "the call could not be decided; try again later", Cause: cause}
+	if inner, ok := errors.AsType[*jeton.Error](cause); ok {
+		e.RetryAfter = inner.RetryAfter
+	}
+	return e
+}
+
+// bound demands the credentials that the token is bound to. A token without
+// them is worth nothing, so the code is invalid_token.
+func bound(claims *jeton.Claims, vars jeton.Vars) error {
+	for name, want := range claims.Bound {
+		got := jeton.Fingerprint(claims.ID, jeton.NewSecret(vars[name]))
+		if vars[name] == "" || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
+			return jeton.Refuse(jeton.InvalidToken, "the access token does not go with the credential "+name+" of the call")
+		}
+	}
+	return nil
+}
+
+// refuse writes the answer to a call that is not let through.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if m, ok := errors.AsType[*dialect.MethodError](err); ok {
+		w.Header().Set("Allow", strings.Join(m.Allow, ", "))
+		problem(w, http.StatusMethodNotAllowed, "the route has no such method")
+		return
+	}
+	if errors.Is(err, jeton.Unavailable) && r.Context().Err() == nil {
+		g.log("guard: a call could not be decided", r, err)
+	}
+	g.Dialect.WriteCallError(w, g.realm(), err)
+}
+
+func (g *Guard) realm() string {
+	if g.Realm == "" {
+		return g.Dialect.Name
+	}
+	return g.Realm
+}
+
+func (g *Guard) logger() *slog.Logger {
+	if g.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return g.Logger
+}
+
+func (g *Guard) log(message string, r *http.Request, err error) {
+	if e, ok := errors.AsType[*jeton.Error](err); ok && e.Cause != nil {
+		err = e.Cause
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // its text holds a URL
+	}
+	g.logger().LogAttrs(r.Context(), slog.LevelError, message,
+		slog.String("realm", g.realm()), slog.String("method", r.Method), slog.String("error", err.Error()))
+}
+
+type claimsKey struct{}
+
+// ClaimsFrom returns the claims of the call that a guard let through with ctx.
+// They are to be read, not changed.
+func ClaimsFrom(ctx context.Context) (*jeton.Claims, bool) {
+	claims, ok := ctx.Value(claimsKey{}).(*jeton.Claims)
+	return claims, ok
+}
