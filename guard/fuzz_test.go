@@ -1,0 +1,88 @@
+package guard_test
+
+import (
+	"bufio"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jetonhq/jeton/guard"
+)
+
+// guestMay is the whole of what a guest may do, written independently of the
+// guard and of the table.
+var guestMay = regexp.MustCompile(`^(GET|HEAD) /v2/conversations/[^/]+$|^POST /v2/messages$|^(GET|HEAD|PUT|PATCH) /v2/users/(me|id-of-guest)$`)
+
+// worst reads a path as the most obliging server would: it decodes again and
+// again, takes backslashes for slashes, cuts parameters, queries and fragments
+// off and resolves dots.
+func worst(raw string) string {
+	for {
+		decoded, err := url.PathUnescape(raw)
+		if err != nil || decoded == raw {
+			break
+		}
+		raw = decoded
+	}
+	raw, _, _ = strings.Cut(raw, "\x00")
+	raw, _, _ = strings.Cut(raw, "#")
+	raw, _, _ = strings.Cut(raw, "?")
+	segments := strings.Split(strings.ReplaceAll(raw, `\`, "/"), "/")
+	for i, s := range segments {
+		segments[i], _, _ = strings.Cut(s, ";")
+	}
+	return path.Clean(strings.Join(segments, "/"))
+}
+
+// The upstream sees only what was decided: the bytes of the path as they came,
+// and however it reads them, a call that the caller may make.
+func FuzzPath(f *testing.F) {
+	for _, target := range []string{
+		"/v2/conversations/1", "/v2/users/me", "/v2/conversations/..%2fusers", "/v2/conversations/%2e%2e/users", "/v2//users",
+		"/v2/conversations/..;/users", `/v2/conversations/..\users`, "/v2/conversations/%252e%252e/users", "/v2/users/me/../1",
+		"/v2/users%00/me", "/v2/conversations/1#/..", "/v2/conversations/\xc0\xae", "http://x/v2/conversations/1?a=b;c", "*", "//v2/x",
+	} {
+		for m := range byte(5) {
+			f.Add(m, target)
+		}
+	}
+	methods := []string{"GET", "HEAD", "POST", "PUT", "DELETE"}
+	var seen *http.Request
+	g := &guard.Guard{Dialect: load(f, "web1on1"), Verifier: people()}
+	g.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		seen = r
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+	})
+	proxy := g.Proxy(&url.URL{Scheme: "http", Host: "upstream", Path: "/base"})
+	f.Fuzz(func(t *testing.T, m byte, target string) {
+		method := methods[int(m)%len(methods)]
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target +
+			" HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer guest\r\n\r\n")))
+		if err != nil || r.Header.Get("Authorization") != "Bearer guest" {
+			return // net/http refuses it, or the target was more than a target
+		}
+		seen = nil
+		w := httptest.NewRecorder()
+		proxy.ServeHTTP(w, r)
+		if seen == nil {
+			if w.Code < 400 {
+				t.Fatalf("%q: %d though nobody was asked", target, w.Code)
+			}
+			return
+		}
+		wire, ok := strings.CutPrefix(seen.URL.RequestURI(), "/base")
+		if !ok || !strings.HasSuffix(target, wire) || seen.URL.Host != "upstream" || seen.Host != "" {
+			t.Fatalf("%q: forwarded as %q to %s %s", target, wire, seen.URL.Host, seen.Host)
+		}
+		wire, _, _ = strings.Cut(wire, "?")
+		for _, reading := range []string{wire, worst(wire)} {
+			if !guestMay.MatchString(method + " " + reading) {
+				t.Fatalf("%q: a guest did %s %q", target, method, reading)
+			}
+		}
+	})
+}
