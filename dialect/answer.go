@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/strictjson"
 )
 
 // WriteResponse writes the answer to an exchange that went well, never to be
@@ -75,7 +76,7 @@ func (d *Dialect) ReadResponse(x *Exchange, status int, header http.Header, body
 		}
 		return vars, nil
 	}
-	doc, err := parseJSON(body)
+	doc, err := strictjson.Parse(body)
 	if err != nil {
 		return nil, fmt.Errorf("dialect: %s: the answer to a %s is not one JSON document", d.Name, x.Kind)
 	}
@@ -108,7 +109,7 @@ func (d *Dialect) refusal(x *Exchange, status int, header http.Header, body []by
 		e.Code = jeton.Unavailable
 		return e
 	}
-	if doc, err := parseJSON(body); err == nil {
+	if doc, err := strictjson.Parse(body); err == nil {
 		if code, ok := errorCode(doc); ok {
 			e.Code = code
 			return e

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/strictjson"
 )
 
 // secretParameters are the parameters that must not stand in a URL (RFC 6749
@@ -119,7 +120,7 @@ func (m *message) parseJSON() (any, error) {
 	if !m.docRead {
 		m.docRead = true
 		if m.docErr = m.contentType("application/json"); m.docErr == nil {
-			doc, err := parseJSON(m.body)
+			doc, err := strictjson.Parse(m.body)
 			if err != nil {
 				m.docErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one JSON document: "+err.Error())
 			}

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/yamlnode"
@@ -166,7 +164,7 @@ type fieldError struct {
 
 func (e *fieldError) Error() string { return e.field + " " + e.problem }
 
-// read binds the holes from a document as [parseJSON] returns it. It counts
+// read binds the holes from a document as strictjson.Parse returns it. It counts
 // the fields that fit, also if it then fails.
 func (t *tree) read(doc any, path string, how reading, into jeton.Vars, fits *int) error {
 	switch t.kind {
@@ -267,69 +265,4 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "." + key
-}
-
-// maxJSONDepth bounds the nesting of a message.
-const maxJSONDepth = 32
-
-// parseJSON reads one JSON document strictly: UTF-8, no key twice (two readers
-// would disagree on which counts), nothing after it. Numbers stay as written.
-func parseJSON(b []byte) (any, error) {
-	if !utf8.Valid(b) {
-		return nil, errors.New("not UTF-8")
-	}
-	if !json.Valid(b) {
-		return nil, errors.New("not JSON")
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	doc, err := parseJSONValue(d, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("more than one JSON value")
-	}
-	return doc, nil
-}
-
-func parseJSONValue(d *json.Decoder, depth int) (any, error) {
-	if depth > maxJSONDepth {
-		return nil, errors.New("nested too deeply")
-	}
-	token, err := d.Token()
-	if err != nil {
-		return nil, errors.New("not JSON")
-	}
-	switch token {
-	case json.Delim('{'):
-		object := map[string]any{}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, errors.New("not JSON")
-			}
-			k, _ := key.(string)
-			if _, twice := object[k]; twice {
-				return nil, errors.New("a key stands twice")
-			}
-			if object[k], err = parseJSONValue(d, depth+1); err != nil {
-				return nil, err
-			}
-		}
-		_, err := d.Token()
-		return object, err
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			item, err := parseJSONValue(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, item)
-		}
-		_, err := d.Token()
-		return list, err
-	}
-	return token, nil
 }
