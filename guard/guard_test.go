@@ -322,11 +322,13 @@ func TestHandlerShowsTheCaller(t *testing.T) {
 		from, _ = guard.ClaimsFrom(r.Context())
 	}))
 	r := httptest.NewRequest("GET", "/x", strings.NewReader(""))
-	r.Header = http.Header{"Authorization": {"Bearer t"}, "X-Auth-Subject": {"root"}, "X_auth_tenant": {"evil"}, "X-Other": {"1"}}
+	r.Header = http.Header{"Authorization": {"Bearer t"}, "X-Auth-Subject": {"root"}, "X_auth_tenant": {"evil"}, "X-Other": {"1"},
+		// A proxy further in would drop what this names.
+		"Connection": {"keep-alive, x-auth-subject", "X_Auth_Scope,X-Other"}}
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	want := http.Header{
 		"X-Auth-Subject": {"u7"}, "X-Auth-Client": {"c"}, "X-Auth-Tenant": {"acme"}, "X-Auth-Scope": {"a b"},
-		"X-Auth-Issuer": {"https://x"}, "X-Other": {"1"},
+		"X-Auth-Issuer": {"https://x"}, "X-Other": {"1"}, "Connection": {"keep-alive, X-Other"},
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Error(diff)

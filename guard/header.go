@@ -101,8 +101,7 @@ func (g *Guard) strip(h http.Header) {
 // one that became HTTP/2, more calls would follow, not judged by anyone.
 func (g *Guard) stripConnection(h http.Header, credentials []string) {
 	upgrade := h.Values("Upgrade")
-	websocket := len(upgrade) == 1 && strings.EqualFold(upgrade[0], "websocket")
-	if !websocket {
+	if len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket") {
 		h.Del("Upgrade")
 	}
 	var options []string
@@ -111,7 +110,7 @@ func (g *Guard) stripConnection(h http.Header, credentials []string) {
 			option = strings.TrimSpace(option)
 			folded := fold(option)
 			switch {
-			case option == "", folded == "upgrade" && !websocket, slices.Contains(foreign, folded),
+			case option == "", slices.Contains(foreign, folded),
 				slices.ContainsFunc(credentials, func(c string) bool { return fold(c) == folded }):
 			default:
 				options = append(options, option)

@@ -23,7 +23,7 @@ func canonical(u *url.URL) bool {
 	if u.Opaque != "" || u.RawPath != "" && u.RawPath != raw || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
 		return false
 	}
-	if strings.ContainsFunc(u.Path, func(r rune) bool { return r == '\\' || r == ';' || unicode.IsControl(r) }) {
+	if strings.ContainsFunc(u.Path, func(r rune) bool { return r == ';' || unicode.IsControl(r) }) {
 		return false
 	}
 	segments := strings.Split(u.Path[1:], "/")

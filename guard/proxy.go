@@ -193,9 +193,7 @@ func (w *watch) pause() {
 func (w *watch) resume() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.ended {
-		w.timer.Reset(w.timeout)
-	}
+	w.timer.Reset(w.timeout) // of no effect after the end
 }
 
 // end stops the watch and reports whether it ran out before.
