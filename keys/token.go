@@ -49,8 +49,8 @@ func (s *set) signerFor(typ string) (jose.Signer, error) {
 	if signer, ok := s.signer[typ]; ok {
 		return signer, nil
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(s.current.Algorithm), Key: s.current},
-		(&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+	options := (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", s.current.KeyID)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(s.current.Algorithm), Key: s.current.Key}, options)
 	if err == nil {
 		s.signer[typ] = signer
 	}
