@@ -361,6 +361,38 @@ func TestEarlyAnswer(t *testing.T) {
 	})
 }
 
+// An answer that comes in the moment in which the time is up is either passed
+// on whole or not at all.
+func TestAnswerInTheLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: people(), Timeout: 30 * time.Second}
+		g.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(30 * time.Second)
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(&obedient{r.Context(), strings.NewReader("ok")})}, nil
+		})
+		for range 100 {
+			w := proxyCall(t.Context(), g, "GET", nil)
+			if whole := w.Code == 200 && w.Body.String() == "ok"; !whole && w.Code != 504 {
+				t.Errorf("%d %q", w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// An obedient reader ends with its context.
+type obedient struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (o *obedient) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	if err := o.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return o.Reader.Read(p)
+}
+
 // A client that leaves ends the upstream's work, and nobody is blamed.
 func TestClientGone(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())

@@ -302,6 +302,8 @@ func TestWeb1on1Bounds(t *testing.T) {
 				mu.Unlock()
 				call(h, "GET", "/v2/forms/1", "")
 				call(h, "PATCH", "/v2/forms/1", `{"a":1}`)
+				call(h, "PATCH", "/v2/services/2", `{"a":1}`)
+				call(h, "GET", "/v2/services", "")
 			}
 		})
 	}
