@@ -347,7 +347,7 @@ func testCanceled(t *testing.T, s store.Store) {
 func testWatch(t *testing.T, s store.Store) {
 	w, ok := s.(store.Watcher)
 	if !ok {
-		t.Skip("not a Watcher")
+		return // watching is optional
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watch := func(prefix string) <-chan struct{} {

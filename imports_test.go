@@ -1,0 +1,227 @@
+package jeton_test
+
+import (
+	"bytes"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+const module = "github.com/jetonhq/jeton"
+
+// mayImport says for every package which others of this module its code may
+// import; "." is package jeton. Arrows point down. The siblings issuer, guard
+// and broker know nothing of one another and meet in jeton.Source and
+// jeton.Verifier. A package that is not in the table does not belong here
+// before somebody has decided what it may know.
+var mayImport = map[string]string{ // :: folder -> folders
+	".":                "",
+	"yamlnode":         "",
+	"strictjson":       "",
+	"store":            "",
+	"store/sqlite":     "store",
+	"store/storetest":  "store",
+	"seal":             ". store",
+	"limit":            "",
+	"audit":            "",
+	"dialect":          ". strictjson yamlnode",
+	"dialects":         "dialect yamlnode",
+	"keys":             ". store strictjson",
+	"issuer":           ". audit dialect keys limit store strictjson",
+	"guard":            ". dialect",
+	"broker":           ". dialect store strictjson",
+	"console":          ". audit dialect issuer store",
+	"cmd/jeton":        ". audit broker cmd/jeton/sample console dialect dialects guard issuer keys limit seal store store/sqlite yamlnode",
+	"cmd/jeton/sample": ". guard",
+}
+
+// onlyIn says which packages may import the ones that reach outside. A name
+// that ends in a slash stands for all below it.
+var onlyIn = map[string]string{ // :: import path -> folders
+	"database/sql":        "audit limit store/",
+	"database/sql/driver": "audit limit store/",
+	"modernc.org/sqlite":  "store/",
+	"os":                  "cmd/ store/sqlite",
+	"os/exec":             "cmd/",
+	"os/signal":           "cmd/",
+	"flag":                "cmd/",
+	"unsafe":              "",
+	"testing":             "store/storetest",
+
+	"github.com/spf13/cobra":              "cmd/",
+	"github.com/goccy/go-yaml":            "cmd/ yamlnode",
+	"github.com/go-jose/go-jose/v4":       "cmd/ keys dialect",
+	"github.com/graph-gophers/graphql-go": "cmd/jeton/sample",
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, file := range goFiles(t) {
+		if strings.HasSuffix(file.path, "_test.go") {
+			continue
+		}
+		folder := path.Dir(file.path)
+		seen[folder] = true
+		allowed, known := mayImport[folder]
+		if !known {
+			t.Errorf("%s: package %s is not in the table of TestImports", file.path, folder)
+			continue
+		}
+		for _, imported := range file.imports() {
+			if outside, limited := onlyIn[imported]; limited && !matches(outside, folder) {
+				t.Errorf("%s: imports %s, which only these may: %s", file.path, imported, outside)
+			}
+			inside, ok := insideModule(imported)
+			switch {
+			case ok && !slices.Contains(strings.Fields(allowed), inside):
+				t.Errorf("%s: package %s may import %q of this module, not %s", file.path, folder, allowed, inside)
+			case !ok && folder == "." && strings.Contains(imported, "."):
+				t.Errorf("%s: package jeton imports the standard library only, not %s", file.path, imported)
+			}
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("only %d packages found: the test looks in the wrong place", len(seen))
+	}
+}
+
+// TestImportTablePointsDown checks the table itself: a cycle, or an arrow
+// between siblings, could be allowed there by mistake.
+func TestImportTablePointsDown(t *testing.T) {
+	for _, sibling := range []string{"issuer", "guard", "broker"} {
+		for _, other := range []string{"issuer", "guard", "broker", "console", "cmd/jeton"} {
+			if slices.Contains(strings.Fields(mayImport[sibling]), other) {
+				t.Errorf("%s may import %s", sibling, other)
+			}
+		}
+	}
+	var visit func(folder string, above []string)
+	visit = func(folder string, above []string) {
+		if slices.Contains(above, folder) {
+			t.Fatalf("cycle: %s", strings.Join(append(above, folder), " -> "))
+		}
+		for _, next := range strings.Fields(mayImport[folder]) {
+			if _, ok := mayImport[next]; !ok {
+				t.Errorf("%s may import %s, which is not in the table", folder, next)
+			}
+			visit(next, append(above[:len(above):len(above)], folder))
+		}
+	}
+	for folder := range mayImport {
+		visit(folder, nil)
+	}
+}
+
+// TestHouseRules checks what a reader may rely on in every file.
+func TestHouseRules(t *testing.T) {
+	badNames := strings.Fields("util utils common helper helpers types mock mocks misc pkg base shared")
+	for _, file := range goFiles(t) {
+		if name := file.tree.Name.Name; slices.Contains(badNames, strings.TrimSuffix(name, "_test")) {
+			t.Errorf("%s: a package named %s says nothing; name it after what it adapts", file.path, name)
+		}
+		ast.Inspect(file.tree, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, sel.Sel.Name) {
+				t.Errorf("%s: a skipped test proves nothing; fail loudly", file.set.Position(call.Pos()))
+			}
+			return true
+		})
+	}
+	later := []byte("TO" + "DO") // in two parts, lest it find itself
+	walk(t, func(name string) {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if utf8.Valid(src) && bytes.Contains(src, later) {
+			t.Errorf("%s: %s: do it, or open an issue", name, later)
+		}
+	})
+	licence, err := os.ReadFile("LICENSE")
+	if err != nil || !bytes.Contains(licence, []byte("Apache License")) {
+		t.Errorf("LICENSE: %v", err)
+	}
+}
+
+// A goFile is a parsed source file.
+type goFile struct {
+	path string // slashes, relative to the module
+	set  *token.FileSet
+	tree *ast.File
+}
+
+func (f goFile) imports() []string {
+	var paths []string
+	for _, spec := range f.tree.Imports {
+		if p, err := strconv.Unquote(spec.Path.Value); err == nil {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	var files []goFile
+	walk(t, func(name string) {
+		if path.Ext(name) != ".go" {
+			return
+		}
+		set := token.NewFileSet()
+		tree, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, goFile{name, set, tree})
+	})
+	return files
+}
+
+// walk calls fn for every file of the project.
+func walk(t *testing.T, fn func(name string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // a test beside this one cleaned up
+			return nil
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules"):
+			return filepath.SkipDir
+		case d.Type().IsRegular():
+			fn(filepath.ToSlash(name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func insideModule(imported string) (folder string, ok bool) {
+	if imported == module {
+		return ".", true
+	}
+	return strings.CutPrefix(imported, module+"/")
+}
+
+// matches reports whether folder is in list, or below an entry of it that ends
+// in a slash.
+func matches(list, folder string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(entry string) bool {
+		return entry == folder || strings.HasSuffix(entry, "/") && strings.HasPrefix(folder, entry)
+	})
+}
