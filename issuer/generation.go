@@ -1,0 +1,112 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/jetonhq/jeton/store"
+)
+
+// Generations are counters that end tokens. A token carries the numbers that
+// the counters had at its login and is good while they are still the same;
+// there is no row for it. They outlive what they count, so that whoever is
+// removed and added again finds the old tokens ended.
+//
+// Whoever ends something writes the new state first and raises the counter
+// then. Whoever logs in reads the counter first and the state then. So of a
+// login and a disabling that race, either the login sees the state and fails,
+// or its token carries a number that is about to be passed.
+//
+// Stored at realm/<realm>/generation/<kind>/<id>, never deleted.
+type generation struct {
+	V int    `json:"v"`
+	N uint64 `json:"n"`
+}
+
+// Generation returns the number of a counter, 0 if it was never raised. Kinds
+// are "user", "client", "key", "tenant" and "grant"; the ID is that of the
+// entry, and whatever the caller makes of it for a grant.
+func (d *Directory) Generation(ctx context.Context, kind, id string) (uint64, error) {
+	g, _, err := d.generation(ctx, kind, id)
+	return g.N, err
+}
+
+func (d *Directory) generation(ctx context.Context, kind, id string) (generation, store.Record, error) {
+	key := d.key("generation", kind, id)
+	g, r, err := load[generation](ctx, d, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return generation{V: 1}, store.Record{Key: key}, nil
+	case err != nil:
+		return g, r, fmt.Errorf("issuer: read the generation of %s %q: %w", kind, id, err)
+	}
+	return g, r, nil
+}
+
+// Raise adds 1 to a counter and returns the sum, which no other call returns.
+func (d *Directory) Raise(ctx context.Context, kind, id string) (uint64, error) {
+	// Compare-and-swap alone would be right. But of n callers it lets one pass
+	// in each round, which is n²/2 writes for a thousand logins at once.
+	done, err := d.raising.enter(ctx, kind+"/"+id)
+	if err != nil {
+		return 0, fmt.Errorf("issuer: raise the generation of %s %q: %w", kind, id, err)
+	}
+	defer done()
+	for {
+		g, r, err := d.generation(ctx, kind, id)
+		if err != nil {
+			return 0, err
+		}
+		g.N++
+		_, err = d.save(ctx, r, g)
+		switch {
+		case err == nil:
+			return g.N, nil
+		case !errors.Is(err, store.ErrConflict): // a conflict: another process raised it
+			return 0, fmt.Errorf("issuer: raise the generation of %s %q: %w", kind, id, err)
+		}
+	}
+}
+
+// queues let one caller at a time in for each name. The zero value is ready.
+type queues struct {
+	mu     sync.Mutex
+	queues map[string]*queue // :: name -> those who are in or wait
+}
+
+type queue struct {
+	turn   chan struct{} // holds one value while somebody is in
+	people int           // who are in or wait; guarded by queues.mu
+}
+
+// enter waits for its turn. The caller calls done when it leaves. If the error
+// is not nil the context ended, and there is nothing to leave.
+func (q *queues) enter(ctx context.Context, name string) (done func(), err error) {
+	q.mu.Lock()
+	mine := q.queues[name]
+	if mine == nil {
+		mine = &queue{turn: make(chan struct{}, 1)}
+		if q.queues == nil {
+			q.queues = map[string]*queue{}
+		}
+		q.queues[name] = mine
+	}
+	mine.people++
+	q.mu.Unlock()
+	leave := func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if mine.people--; mine.people == 0 {
+			delete(q.queues, name)
+		}
+	}
+	select {
+	case mine.turn <- struct{}{}:
+		return func() { <-mine.turn; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
