@@ -1,0 +1,266 @@
+package issuer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/store"
+)
+
+// private is the claim "jtn", in which an access token says what can end it.
+// What has its place in a registered claim is not repeated here.
+type private struct {
+	// Counters are the generations at the time of the login, by kind and ID,
+	// as in "user/5f2c…". A token is good while each is still the same. The
+	// counter "grant/…" is raised by each token of one owner and audience,
+	// where a new token ends the one before it.
+	Counters map[string]uint64 `json:"g"`
+
+	Family string            `json:"f,omitempty"` // refresh family
+	Bound  map[string]string `json:"b,omitempty"` // variable -> jeton.Fingerprint of what must be worn with the token
+	Sub    string            `json:"s,omitempty"` // the subject's ID, if the dialect gives sub another meaning
+}
+
+const privateClaim = "jtn"
+
+// A token is an access token before it is signed, or after it was read.
+type token struct {
+	id       string // jti
+	owner    string // whose it is, as a counter's name; before it is signed
+	subject  string
+	username string
+	clientID string
+	tenant   string
+	scope    jeton.Scope
+	audience []string
+	family   string
+	counters map[string]uint64
+	key      jeton.Secret // API key that must be worn with the token; zero: none
+
+	issued, expiry time.Time      // of one that was read
+	private        private        // likewise
+	claims         map[string]any // likewise
+}
+
+// newToken returns a token for the party, with an ID of its own.
+func (r *Realm) newToken(p *party) *token {
+	t := &token{
+		id: randomHex(16), owner: p.name(), subject: p.subject(), clientID: p.clientID(),
+		tenant: p.tenant, counters: p.counters,
+	}
+	if p.user != nil {
+		t.username = p.user.Name
+	}
+	return t
+}
+
+// mint signs the token and binds what the answer needs. Where a new token ends
+// the one before it, counting up is the last thing that can fail, and the order
+// in which the counts were committed says which token is the last.
+func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
+	now := time.Now()
+	p := private{Counters: t.counters, Family: t.family}
+	if !t.key.IsZero() {
+		p.Bound = map[string]string{"api_key": jeton.Fingerprint(t.id, t.key)}
+	}
+	bind := func(name, value string) {
+		if value != "" {
+			answer[name] = value
+		}
+	}
+	bind("token_type", "Bearer")
+	bind("expires_in", strconv.FormatInt(int64(r.lifetime/time.Second), 10))
+	bind("scope", t.scope.String())
+	bind("username", t.username)
+	bind("client_id", t.clientID)
+	bind("tenant_id", t.tenant)
+	if t.username != "" {
+		bind("user_id", t.subject)
+	}
+	claims := map[string]any{"sub": t.subject}
+	for name, value := range map[string]string{"scope": t.scope.String(), "client_id": t.clientID, "tenant_id": t.tenant} {
+		if value != "" {
+			claims[name] = value
+		}
+	}
+	for name, value := range r.dialect.Claims(answer) {
+		claims[name] = value
+	}
+	if claims["sub"] != t.subject {
+		p.Sub = t.subject
+	}
+	claims["iss"], claims["jti"] = r.url, t.id
+	claims["iat"], claims["exp"] = now.Unix(), now.Add(r.lifetime).Unix()
+	claims["aud"] = t.audience
+	if len(t.audience) == 1 {
+		claims["aud"] = t.audience[0]
+	}
+	if r.dialect.Active > 0 {
+		grant := grantID(t.owner, t.audience)
+		n, err := r.directory.Raise(ctx, "grant", grant)
+		if err != nil {
+			return err
+		}
+		p.Counters = maps.Clone(t.counters)
+		p.Counters[counterName("grant", grant)] = n
+		// The token before this one has ended. Nobody can cancel this one now.
+		ctx = context.WithoutCancel(ctx)
+	}
+	claims[privateClaim] = p
+	signed, err := r.ring.Sign(ctx, r.typ, claims)
+	answer["access_token"] = signed
+	return err
+}
+
+// grantID names the counter of the tokens of one owner for one audience.
+func grantID(owner string, audience []string) string {
+	sum := sha256.Sum256([]byte(owner + "\x00" + strings.Join(audience, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// invalidToken refuses a token with a description of the kind that RFC 6750
+// section 3.1 has.
+func invalidToken(description string) error {
+	return jeton.Refuse(jeton.InvalidToken, description)
+}
+
+// open reads an access token of this realm, whatever its audience, and makes
+// sure that nothing has ended it. The error matches jeton.InvalidToken if it is
+// not good, and is another one if that could not be decided.
+func (r *Realm) open(ctx context.Context, bearer jeton.Secret) (*token, error) {
+	t, err := r.read(ctx, bearer)
+	if err != nil {
+		return nil, err
+	}
+	if !time.Now().Before(t.expiry) {
+		return nil, invalidToken("the access token has expired")
+	}
+	if err := r.alive(ctx, t); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// read checks the signature of a token and that it is this realm's, and not
+// whether it is still good.
+func (r *Realm) read(ctx context.Context, bearer jeton.Secret) (*token, error) {
+	typ, claims, err := r.ring.Verify(ctx, bearer)
+	if err != nil {
+		return nil, err
+	}
+	t := &token{claims: claims}
+	text := func(name string) string { s, _ := claims[name].(string); return s }
+	if typ != r.typ || text("iss") != r.url {
+		return nil, invalidToken("the token is not an access token of this realm")
+	}
+	// One round trip through JSON; the claim was signed, so it is ours.
+	b, err := json.Marshal(claims[privateClaim])
+	if err == nil {
+		err = json.Unmarshal(b, &t.private)
+	}
+	var ok1, ok2 bool
+	t.expiry, ok1 = instant(claims["exp"])
+	t.issued, ok2 = instant(claims["iat"])
+	t.audience = texts(claims["aud"])
+	if err != nil || !ok1 || !ok2 || len(t.private.Counters) == 0 {
+		return nil, invalidToken("the token is not an access token of this realm")
+	}
+	t.id, t.clientID, t.tenant = text("jti"), text("client_id"), text("tenant_id")
+	t.scope, t.family, t.counters = jeton.ParseScope(text("scope")), t.private.Family, t.private.Counters
+	if t.subject = t.private.Sub; t.subject == "" {
+		t.subject = text("sub")
+	}
+	return t, nil
+}
+
+// has reports whether the token is, through whatever role, one of the user or
+// client that the counter belongs to.
+func (t *token) has(counter string) bool {
+	_, ok := t.counters[counter]
+	return ok
+}
+
+// alive makes sure that nothing ended the token: no counter moved on, the
+// family is there, and its ID was not revoked.
+func (r *Realm) alive(ctx context.Context, t *token) error {
+	ended := invalidToken("the access token was revoked")
+	for counter, n := range t.counters {
+		kind, id, _ := strings.Cut(counter, "/")
+		now, err := r.directory.Generation(ctx, kind, id)
+		if err != nil {
+			return err
+		}
+		if now != n && kind == "grant" {
+			return invalidToken("the access token was ended by a newer one")
+		}
+		if now != n {
+			return ended
+		}
+	}
+	if t.family != "" {
+		switch _, err := r.families.get(ctx, t.family); {
+		case errors.Is(err, store.ErrNotFound):
+			return ended
+		case err != nil:
+			return err
+		}
+	}
+	switch _, err := r.store.Get(ctx, r.revokedKey(t.id)); {
+	case err == nil:
+		return ended
+	case !errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("issuer: look for the revoked token: %w", err)
+	}
+	return nil
+}
+
+func (r *Realm) revokedKey(jti string) string { return store.Key("realm", r.name, "revoked", jti) }
+
+// instant reads a time of RFC 7519 section 2, in whole seconds as we write it.
+func instant(v any) (time.Time, bool) {
+	var seconds int64
+	switch v := v.(type) {
+	case json.Number:
+		n, err := v.Int64()
+		if err != nil {
+			return time.Time{}, false
+		}
+		seconds = n
+	case float64:
+		seconds = int64(v)
+		if float64(seconds) != v {
+			return time.Time{}, false
+		}
+	case int64:
+		seconds = v
+	default:
+		return time.Time{}, false
+	}
+	return time.Unix(seconds, 0), seconds > 0 && seconds < 1<<40
+}
+
+// texts reads a claim that is a string or a list of strings.
+func texts(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		var list []string
+		for _, item := range v {
+			if s, ok := item.(string); ok {
+				list = append(list, s)
+			}
+		}
+		return list
+	}
+	return nil
+}

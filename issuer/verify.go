@@ -1,0 +1,139 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+)
+
+// Verify decides whether a bearer token is good at this realm's API: an access
+// token of this realm that is for the realm itself, or one of its generated API
+// keys. A dialect whose login takes an API key next to a password is the
+// exception: there an API key is no bearer token, else it would be enough
+// without the password.
+//
+// The token in the claims may be bound to other credentials; comparing them is
+// up to the caller, who has the call.
+func (r *Realm) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
+	claims, err := r.verify(ctx, bearer)
+	switch {
+	case err == nil:
+		return claims, nil
+	case refusal(err):
+		return nil, asError(err, "the access token is not good")
+	}
+	return nil, fmt.Errorf("issuer: verify a token of realm %s: %w", r.name, err)
+}
+
+func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
+	if strings.HasPrefix(bearer.Reveal(), apiKeyPrefix) {
+		return r.verifyKey(ctx, bearer)
+	}
+	t, err := r.open(ctx, bearer)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(t.audience, r.url) {
+		return nil, invalidToken("the access token is for another audience")
+	}
+	claims := &jeton.Claims{
+		ID: t.id, Issuer: r.url, Subject: t.subject, ClientID: t.clientID, Tenant: t.tenant,
+		Audience: t.audience, Scope: t.scope, IssuedAt: t.issued, Expiry: t.expiry,
+		Bound: t.private.Bound, Extra: t.claims,
+	}
+	for _, name := range []string{"jti", "iss", "client_id", "tenant_id", "aud", "scope", "iat", "exp", privateClaim} {
+		delete(claims.Extra, name)
+	}
+	return claims, nil
+}
+
+func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims, error) {
+	if r.dialect.Login.Has("api_key") {
+		return nil, jeton.InvalidToken
+	}
+	k, err := r.directory.AuthenticateAPIKey(ctx, "", key)
+	if err != nil {
+		return nil, err
+	}
+	subject := k.Owner
+	if subject == "" {
+		subject = k.ID
+	}
+	return &jeton.Claims{
+		ID: k.ID, Issuer: r.url, Subject: subject, Tenant: k.Tenant,
+		Audience: []string{r.url}, Scope: k.Scope, IssuedAt: k.Created,
+	}, nil
+}
+
+// asError gives a bare code a description.
+func asError(err error, description string) error {
+	if _, ok := errors.AsType[*jeton.Error](err); ok {
+		return err
+	}
+	code, _ := errors.AsType[jeton.Code](err)
+	return jeton.Refuse(code, description)
+}
+
+// serveVerify answers the dialect's own question whether a token is good.
+func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, x *dialect.Exchange) {
+	vars, err := r.dialect.ReadCall(req)
+	var claims *jeton.Claims
+	if err == nil {
+		claims, err = r.Verify(req.Context(), jeton.NewSecret(vars["access_token"]))
+	}
+	if err == nil {
+		err = worn(claims, vars)
+	}
+	if err != nil {
+		if !refusal(err) && err != dialect.ErrNoCredentials && req.Context().Err() == nil {
+			r.logger.ErrorContext(req.Context(), "token not verified", "realm", r.name, "err", err)
+		}
+		r.dialect.WriteCallError(w, r.name, err)
+		return
+	}
+	if x.Answers() {
+		if err := r.dialect.WriteResponse(w, x, answerOf(claims, vars)); err != nil {
+			r.dialect.WriteCallError(w, r.name, err)
+		}
+		return
+	}
+	body := map[string]any{"sub": claims.Subject}
+	for name, value := range map[string]string{"client_id": claims.ClientID, "tenant_id": claims.Tenant, "scope": claims.Scope.String()} {
+		if value != "" {
+			body[name] = value
+		}
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+// worn compares the credentials that a call wears with those that the token is
+// bound to.
+func worn(claims *jeton.Claims, vars jeton.Vars) error {
+	good := true
+	for name, want := range claims.Bound {
+		got := jeton.Fingerprint(claims.ID, jeton.NewSecret(vars[name]))
+		good = jeton.NewSecret(got).Equal(jeton.NewSecret(want)) && good
+	}
+	if !good {
+		return invalidToken("the access token belongs to other credentials than the call wears")
+	}
+	return nil
+}
+
+func answerOf(claims *jeton.Claims, vars jeton.Vars) jeton.Vars {
+	answer := vars.Clone()
+	for name, value := range map[string]string{
+		"user_id": claims.Subject, "client_id": claims.ClientID, "tenant_id": claims.Tenant, "scope": claims.Scope.String(),
+	} {
+		if value != "" {
+			answer[name] = value
+		}
+	}
+	return answer
+}
