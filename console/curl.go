@@ -1,0 +1,167 @@
+package console
+
+import (
+	"context"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/issuer"
+)
+
+// shellQuote returns s as one word of a POSIX shell, whatever s holds but NUL,
+// which no argument can.
+func shellQuote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// curlLine returns the command that sends a request. What the request writes
+// encoded, HTTP Basic and forms, the command has in plain text, so that a person
+// can read it; curl encodes it again.
+func curlLine(r *http.Request) string {
+	words := []string{"curl --request " + r.Method, "--url " + shellQuote(r.URL.String())}
+	header := r.Header.Clone()
+	header.Del("Accept")
+	if encoded, ok := strings.CutPrefix(header.Get("Authorization"), "Basic "); ok {
+		if pair, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+			words = append(words, "--user "+shellQuote(string(pair)))
+			header.Del("Authorization")
+		}
+	}
+	isForm := header.Get("Content-Type") == "application/x-www-form-urlencoded"
+	if isForm {
+		header.Del("Content-Type") // curl says so itself
+	}
+	names := make([]string, 0, len(header))
+	for name := range header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		words = append(words, "--header "+shellQuote(name+": "+header.Get(name)))
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		body, _ := io.ReadAll(r.Body) // it is in memory
+		if !isForm {
+			words = append(words, "--data-raw "+shellQuote(string(body)))
+			body = nil
+		}
+		for part := range strings.SplitSeq(string(body), "&") {
+			name, value, ok := strings.Cut(part, "=")
+			text, err := url.QueryUnescape(value)
+			if ok && err == nil {
+				words = append(words, "--data-urlencode "+shellQuote(name+"="+text))
+			}
+		}
+	}
+	return strings.Join(words, " \\\n  ")
+}
+
+// loginLine returns the command that logs in at a realm. Where vars has no
+// value for what the login needs, the line has the name in capitals.
+func loginLine(ctx context.Context, realm *issuer.Realm, vars jeton.Vars) (string, error) {
+	d, vars := realm.Dialect(), vars.Clone()
+	for _, name := range d.LoginVars() {
+		if vars[name] == "" {
+			vars[name] = strings.ToUpper(name)
+		}
+	}
+	return request(realm, func(origin *url.URL) (*http.Request, error) {
+		return d.WriteRequest(ctx, d.Login, origin, vars)
+	})
+}
+
+// passwordLine returns the command for the password grant of RFC 6749 section
+// 4.3 at a realm that speaks the standard.
+func passwordLine(ctx context.Context, realm *issuer.Realm, tenant, user, password string) (string, error) {
+	return request(realm, func(origin *url.URL) (*http.Request, error) {
+		d := realm.Dialect()
+		r, err := d.WriteRequest(ctx, d.Login, origin, jeton.Vars{"tenant_id": tenant, "client_id": "CLIENT_ID", "client_secret": "CLIENT_SECRET"})
+		if err != nil {
+			return nil, err
+		}
+		var fields []string
+		for _, f := range [][2]string{{"grant_type", "password"}, {"username", user}, {"password", password},
+			{"client_id", "CLIENT_ID"}, {"client_secret", "CLIENT_SECRET"}} {
+			fields = append(fields, f[0]+"="+url.QueryEscape(f[1]))
+		}
+		r.Body = io.NopCloser(strings.NewReader(strings.Join(fields, "&")))
+		return r, nil
+	})
+}
+
+// introspectLine returns the command with which a client that does not log in
+// asks about a token (RFC 7662).
+func introspectLine(ctx context.Context, realm *issuer.Realm, id string, secret jeton.Secret) (string, error) {
+	return request(realm, func(origin *url.URL) (*http.Request, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, origin.JoinPath("introspect").String(), strings.NewReader("token=TOKEN"))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.SetBasicAuth(id, secret.Reveal())
+		return r, nil
+	})
+}
+
+// callLine returns the command for an API call that wears an API key as its
+// token: the dialect's own check of a token, or a call that a key of this scope
+// may make.
+func callLine(ctx context.Context, realm *issuer.Realm, scope jeton.Scope, key jeton.Secret) (string, error) {
+	d := realm.Dialect()
+	vars := jeton.Vars{"access_token": key.Reveal()}
+	return request(realm, func(origin *url.URL) (*http.Request, error) {
+		var r *http.Request
+		var err error
+		if d.Verify != nil {
+			r, err = d.WriteRequest(ctx, d.Verify, origin, vars)
+		} else {
+			var u *url.URL
+			if u, err = d.CallURL(origin, vars); err == nil {
+				r, err = http.NewRequestWithContext(ctx, http.MethodGet, u.JoinPath(allowed(realm, scope)).String(), nil)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return r, d.WriteCall(r, vars)
+	})
+}
+
+// allowed returns the path of something that the scope may read.
+func allowed(realm *issuer.Realm, scope jeton.Scope) string {
+	d := realm.Dialect()
+	path := "/"
+	for resource, verbs := range d.Permissions {
+		list, self := verbs["list"], verbs["fetch_self"]
+		switch {
+		case list != "" && d.Scope.Grants(scope, list):
+			resource = "/" + resource
+		case self != "" && d.Scope.Grants(scope, self):
+			resource = "/" + resource + "/me"
+		default:
+			continue
+		}
+		if path == "/" || resource < path {
+			path = resource
+		}
+	}
+	return path
+}
+
+// request writes the command of a request to a realm.
+func request(realm *issuer.Realm, write func(origin *url.URL) (*http.Request, error)) (string, error) {
+	origin, err := url.Parse(realm.URL())
+	if err != nil {
+		return "", err
+	}
+	r, err := write(origin)
+	if err != nil {
+		return "", err
+	}
+	return curlLine(r), nil
+}
