@@ -1,0 +1,211 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/seal"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	return group(&cobra.Command{Use: "config", Short: "Check and print the configuration, make a sealing key"},
+		&cobra.Command{
+			Use:   "check",
+			Short: "Say what is wrong with the configuration, if anything",
+			Long:  "Reads the configuration and every dialect and secret that it names, and lists all\nthat is wrong. Nothing is opened and nobody is called.",
+			Args:  cobra.NoArgs,
+			RunE:  func(*cobra.Command, []string) error { return a.checkConfig() },
+		},
+		a.jsonFlag(&cobra.Command{
+			Use:   "print",
+			Short: "Print the configuration with its defaults filled in",
+			Long:  "Prints the configuration with its defaults filled in. Secrets stay references.",
+			Args:  cobra.NoArgs,
+			RunE:  func(*cobra.Command, []string) error { return a.printConfig() },
+		}),
+		&cobra.Command{
+			Use:   "new-key",
+			Short: "Print a new sealing key",
+			Long:  "Prints a new sealing key. Keep it in a file that only jeton reads, apart from backups\nof the store:\n\n  (umask 077; jeton config new-key > seal.key)",
+			Args:  cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error {
+				_, err := fmt.Fprintln(a.out, seal.NewKey().Reveal())
+				return err
+			},
+		})
+}
+
+func (a *app) checkConfig() error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	if err := c.checkSecrets(); err != nil {
+		return err
+	}
+	a.sayf("%s is good: %s", c.file, c.summary())
+	return nil
+}
+
+// summary counts what the configuration declares.
+func (c *config) summary() string {
+	realms, upstreams, accounts := 0, 0, 0
+	if c.issuer != nil {
+		realms = len(c.issuer.realms)
+	}
+	if c.guard != nil {
+		upstreams = len(c.guard.upstreams)
+	}
+	if c.broker != nil {
+		accounts = len(c.broker.accounts)
+	}
+	return fmt.Sprintf("realms %d, upstreams %d, accounts %d", realms, upstreams, accounts)
+}
+
+func (a *app) printConfig() error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	var options []yaml.EncodeOption
+	if a.json {
+		options = append(options, yaml.JSON())
+	}
+	b, err := yaml.MarshalWithOptions(c.tree(), options...)
+	if err != nil {
+		return errors.New("the configuration cannot be written as YAML") // the cause may quote it
+	}
+	_, err = a.out.Write(b)
+	return err
+}
+
+// tree returns the configuration in the shape and the order of the file.
+func (c *config) tree() yaml.MapSlice {
+	t := yaml.MapSlice{{Key: "store", Value: c.store.String()}}
+	var seals []string
+	for _, from := range c.seal {
+		seals = append(seals, from.text())
+	}
+	switch len(seals) {
+	case 0:
+	case 1:
+		t = append(t, yaml.MapItem{Key: "seal", Value: seals[0]})
+	default:
+		t = append(t, yaml.MapItem{Key: "seal", Value: seals})
+	}
+	if c.issuer != nil {
+		t = append(t, yaml.MapItem{Key: "issuer", Value: c.issuer.tree()})
+	}
+	if c.guard != nil {
+		upstreams := yaml.MapSlice{}
+		for _, u := range c.guard.upstreams {
+			upstreams = append(upstreams, yaml.MapItem{Key: u.name, Value: yaml.MapSlice{
+				{Key: "realm", Value: u.realm}, {Key: "to", Value: u.to.String()}, {Key: "at", Value: firstOf(u.at, "/")}}})
+		}
+		t = append(t, yaml.MapItem{Key: "guard", Value: yaml.MapSlice{
+			{Key: "listen", Value: c.guard.listen.text}, {Key: "upstreams", Value: upstreams}}})
+	}
+	if c.broker != nil {
+		t = append(t, yaml.MapItem{Key: "broker", Value: c.broker.tree()})
+	}
+	if c.console != nil {
+		t = append(t, yaml.MapItem{Key: "console", Value: yaml.MapSlice{
+			{Key: "listen", Value: c.console.listen.text}, {Key: "url", Value: c.console.url}}})
+	}
+	return t
+}
+
+func (c *issuerConfig) tree() yaml.MapSlice {
+	t := yaml.MapSlice{{Key: "listen", Value: c.listen.text}, {Key: "url", Value: c.url}}
+	if len(c.trusted) > 0 {
+		proxies := make([]string, len(c.trusted))
+		for i, p := range c.trusted {
+			proxies[i] = p.String()
+		}
+		t = append(t, yaml.MapItem{Key: "trusted_proxies", Value: proxies})
+	}
+	realms := yaml.MapSlice{}
+	for _, r := range c.realms {
+		realms = append(realms, yaml.MapItem{Key: r.name, Value: r.tree()})
+	}
+	return append(t, yaml.MapItem{Key: "realms", Value: realms})
+}
+
+func (r realmConfig) tree() yaml.MapSlice {
+	t := yaml.MapSlice{{Key: "dialect", Value: r.dialect.text}, {Key: "at", Value: firstOf(r.at, "/")}}
+	if r.dialect.Standard {
+		t = append(t, yaml.MapItem{Key: "password", Value: r.password})
+	}
+	rate := r.rate
+	if rate == nil {
+		rate = r.dialect.Rate
+	}
+	t = append(t,
+		yaml.MapItem{Key: "alg", Value: firstOf(r.alg, r.dialect.Alg, "ES256")},
+		yaml.MapItem{Key: "lifetime", Value: durationText(firstOf(r.lifetime, r.dialect.Lifetime, time.Hour))},
+	)
+	if r.refreshLifetime > 0 {
+		t = append(t, yaml.MapItem{Key: "refresh_lifetime", Value: durationText(r.refreshLifetime)})
+	}
+	rates := yaml.MapSlice{}
+	for _, kind := range []string{"username", "client_id", "ip"} {
+		if r, ok := rate[kind]; ok {
+			rates = append(rates, yaml.MapItem{Key: kind, Value: rateText(r)})
+		}
+	}
+	return append(t, yaml.MapItem{Key: "rate", Value: rates})
+}
+
+func (c *brokerConfig) tree() yaml.MapSlice {
+	accounts := yaml.MapSlice{}
+	for _, account := range c.accounts {
+		t := yaml.MapSlice{{Key: "dialect", Value: account.dialect.text}}
+		if account.origin != nil {
+			t = append(t, yaml.MapItem{Key: "origin", Value: account.origin.String()})
+		}
+		for _, v := range account.vars {
+			value := v.value
+			if !v.from.isZero() {
+				value = v.from.text()
+			}
+			t = append(t, yaml.MapItem{Key: v.name, Value: value})
+		}
+		accounts = append(accounts, yaml.MapItem{Key: account.name, Value: t})
+	}
+	return yaml.MapSlice{{Key: "listen", Value: c.listen.text}, {Key: "accounts", Value: accounts}}
+}
+
+// rateText writes a rate as the file has it.
+func rateText(r dialect.Rate) string {
+	unit := map[time.Duration]string{time.Second: "s", time.Minute: "min", time.Hour: "h", 24 * time.Hour: "day"}[r.Per]
+	return fmt.Sprintf("%d/%s", r.Count, unit)
+}
+
+// durationText writes a duration without the zeroes at its end.
+func durationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// firstOf returns the first value that is not zero.
+func firstOf[T comparable](values ...T) T {
+	var zero T
+	for _, v := range values {
+		if v != zero {
+			return v
+		}
+	}
+	return zero
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the scripts run this very program as jeton.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"jeton": main})
+}
+
+// TestScripts runs testdata/*.txtar, each of which starts the whole program and
+// reads like a bug report. Each script has addresses of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("JETON_CONFIG", "")
+			for _, name := range []string{"ISSUER", "GUARD", "BROKER"} {
+				addr, err := freeAddress()
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, addr)
+			}
+			return nil
+		},
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode":  exitcode,
+			"expand":    expand,
+			"listening": listening,
+			"login":     login,
+			"field":     setField,
+		},
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+	})
+}
+
+// freeAddress returns a loopback address on which nobody listens now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// exitcode runs a command that must end with a certain code: exitcode 2 jeton.
+func exitcode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode CODE PROGRAM ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = strconv.Itoa(exit.ExitCode())
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// expand replaces $NAME in files by the variables of the script.
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// listening waits until a server answers at an address.
+func listening(ts *testscript.TestScript, _ bool, args []string) {
+	path, unix := strings.CutPrefix(args[0], "unix:")
+	at := address{text: args[0]}
+	if unix {
+		at.text = "unix:" + ts.MkAbs(path)
+	}
+	client, base := at.client()
+	for range 1000 {
+		answer, err := client.Get(base + "/healthz")
+		if err == nil {
+			_ = answer.Body.Close()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("nobody answers on %s", args[0])
+}
+
+// login sends a client_credentials login with the client that `jeton client
+// add --json` printed into a file: login PATH FILE. The answer goes to stdout.
+func login(ts *testscript.TestScript, _ bool, args []string) {
+	var client struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &client))
+	answer, err := http.PostForm("http://"+ts.Getenv("ISSUER")+"/"+args[0], url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {client.ID}, "client_secret": {client.Secret}})
+	ts.Check(err)
+	defer func() { _ = answer.Body.Close() }()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
+}
+
+// setField sets a variable to a field of a file with JSON: field NAME FILE FIELD.
+func setField(ts *testscript.TestScript, _ bool, args []string) {
+	var fields map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &fields))
+	text, ok := fields[args[2]].(string)
+	if !ok {
+		ts.Fatalf("%s has no text %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], text)
+}

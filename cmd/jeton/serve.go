@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jetonhq/jeton/broker"
+	"github.com/jetonhq/jeton/console"
+	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/limit"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run what the configuration declares: issuer, guard, broker, console",
+		Long: `Runs what the configuration declares: issuer, guard, broker and console, any mix of
+them. Parts that name the same address share it. Everything that the configuration names
+is checked before anything listens. SIGINT and SIGTERM end it within a second.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := a.config()
+			if err != nil {
+				return err
+			}
+			if err := config.checkSecrets(); err != nil {
+				return err
+			}
+			logger := slog.New(slog.NewTextHandler(a.talk, nil))
+			l, err := lockState(config.store)
+			if err != nil {
+				return err
+			}
+			s := &server{config: config, logger: logger, lock: l}
+			if err := s.open(c.Context()); err != nil {
+				return errors.Join(err, s.close())
+			}
+			s.start()
+			return s.wait(c.Context())
+		},
+	}
+}
+
+// A server is what one process runs.
+type server struct {
+	config *config
+	logger *slog.Logger
+	lock   *lock
+	state  *state
+	fronts []*front
+	bound  map[string]net.Listener // :: address -> listener that is open already
+
+	realms  map[string]*issuer.Realm // :: name -> realm
+	issuer  *issuer.Server           // nil: none
+	broker  *broker.Broker           // nil: none
+	console *console.Console         // nil: none
+	samples map[string]http.Handler  // :: realm -> API behind a guard at the realm's own prefix; only dev has any
+
+	cancel context.CancelFunc
+	failed chan error // of a listener
+	work   sync.WaitGroup
+}
+
+// open opens the store and builds what the configuration declares. It listens,
+// but answers nobody yet. Whatever it returns, close is to be called.
+func (s *server) open(ctx context.Context) (err error) {
+	c := s.config
+	for _, a := range c.addresses() {
+		f := &front{address: a, listener: s.bound[a.text]}
+		if f.listener == nil {
+			if f.listener, err = bind(a); err != nil {
+				return err
+			}
+		}
+		s.fronts = append(s.fronts, f)
+	}
+	if s.state, err = openState(ctx, c); err != nil {
+		return err
+	}
+	if c.issuer != nil {
+		if err := s.openIssuer(ctx); err != nil {
+			return err
+		}
+	}
+	if c.guard != nil {
+		s.openGuard()
+	}
+	if c.console != nil {
+		if err := s.openConsole(); err != nil {
+			return err
+		}
+	}
+	if c.issuer != nil { // last, so that what else stands at "/" goes first
+		f := s.front(c.issuer.listen)
+		f.routes = append(f.routes, route{handler: s.issuer})
+	}
+	if c.broker != nil {
+		s.broker = newBroker(c.broker.accounts, s.state, s.logger)
+		f := s.front(c.broker.listen)
+		f.routes = append(f.routes, route{prefix: "/to", handler: s.broker.Egress()}, route{handler: s.broker.TokenAPI()})
+	}
+	return nil
+}
+
+// addresses returns each address once.
+func (c *config) addresses() []address {
+	var list []address
+	if c.issuer != nil {
+		list = append(list, c.issuer.listen)
+	}
+	if c.guard != nil {
+		list = append(list, c.guard.listen)
+	}
+	if c.broker != nil {
+		list = append(list, c.broker.listen)
+	}
+	if c.console != nil {
+		list = append(list, c.console.listen)
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(list, func(a address) bool {
+		again := seen[a.text]
+		seen[a.text] = true
+		return again
+	})
+}
+
+// front returns what serves an address.
+func (s *server) front(a address) *front {
+	i := slices.IndexFunc(s.fronts, func(f *front) bool { return f.address.text == a.text })
+	return s.fronts[i]
+}
+
+// wellKnown is where a realm's metadata stands with its prefix at the end (RFC
+// 8414 section 3.1).
+const wellKnown = "/.well-known/oauth-authorization-server"
+
+func (s *server) openIssuer(ctx context.Context) error {
+	c := s.config.issuer
+	f := s.front(c.listen)
+	if c.url == "http://"+c.listen.text {
+		c.url = "http://" + f.listener.Addr().String() // port 0 is now known
+	}
+	s.issuer = issuer.NewServer(s.state.store, s.logger)
+	s.realms = map[string]*issuer.Realm{}
+	limiter := new(limit.Limiter)
+	for _, r := range c.realms {
+		realm, err := openRealm(ctx, s.config, r, s.state, limiter, s.logger)
+		if err != nil {
+			return err
+		}
+		s.realms[r.name] = realm
+		if err := s.issuer.Mount(r.at, realm, s.rest(r)); err != nil {
+			return fmt.Errorf("%s: %w", r.node.Position(), err)
+		}
+		f.routes = append(f.routes, route{prefix: r.at, handler: s.issuer})
+	}
+	f.routes = append(f.routes, route{prefix: "/healthz", handler: s.issuer}, route{prefix: wellKnown, handler: s.issuer})
+	return nil
+}
+
+// rest returns what answers at a realm's prefix where the realm does not: the
+// guarded API of an upstream that stands at the same place, or nil.
+func (s *server) rest(r realmConfig) http.Handler {
+	if api := s.samples[r.name]; api != nil {
+		return s.guard(r.name).Handler(api)
+	}
+	if s.config.guard != nil {
+		for _, u := range s.config.guard.upstreams {
+			if s.inRealm(u) && u.realm == r.name {
+				return s.guard(u.realm).Proxy(u.to)
+			}
+		}
+	}
+	return nil
+}
+
+// inRealm reports whether an upstream stands where its realm does.
+func (s *server) inRealm(u upstreamConfig) bool {
+	r, _ := s.config.realm(u.realm)
+	return s.config.guard.listen.text == s.config.issuer.listen.text && u.at == r.at
+}
+
+func (s *server) openConsole() (err error) {
+	c := s.config.console
+	f := s.front(c.listen)
+	if c.url == c.defaultURL(c.listen.text) {
+		c.url = c.defaultURL(f.listener.Addr().String()) // port 0 is now known
+	}
+	if s.console, err = newConsole(s.config, s.state, s.realms, s.logger); err != nil {
+		return err
+	}
+	f.routes = append(f.routes, route{prefix: consolePath, handler: s.console})
+	return nil
+}
+
+func (s *server) openGuard() {
+	f := s.front(s.config.guard.listen)
+	for _, u := range s.config.guard.upstreams {
+		if !s.inRealm(u) {
+			f.routes = append(f.routes, route{prefix: u.at, cut: true, handler: s.guard(u.realm).Proxy(u.to)})
+		}
+	}
+}
+
+func (s *server) guard(realm string) *guard.Guard {
+	r := s.realms[realm]
+	return &guard.Guard{Dialect: r.Dialect(), Verifier: r, Realm: realm, Logger: s.logger}
+}
+
+const (
+	sweepEvery = 5 * time.Minute
+	grace      = 400 * time.Millisecond // for requests that run when the server is to end, and then for logins
+)
+
+// start begins to answer.
+func (s *server) start() {
+	// Requests and work end when the server does, not at the signal to end.
+	base, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.failed = make(chan error, len(s.fronts))
+	for _, f := range s.fronts {
+		f.start(base, s.logger, s.failed)
+		s.logger.Info("listening", "address", f.listener.Addr().String())
+	}
+	if s.broker != nil {
+		s.work.Go(func() { s.broker.Run(base) })
+	}
+	if s.issuer != nil {
+		s.work.Go(func() { s.sweep(base) })
+	}
+}
+
+// wait serves until ctx ends or a listener fails, lets what runs finish for a
+// moment, and closes everything.
+func (s *server) wait(ctx context.Context) (err error) {
+	select {
+	case <-ctx.Done():
+		s.logger.Info("ending")
+	case err = <-s.failed:
+	}
+	s.shutdown()
+	s.cancel()
+	s.work.Wait()
+	return errors.Join(err, s.close())
+}
+
+// shutdown stops taking requests and gives those that run a moment.
+func (s *server) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, f := range s.fronts {
+		all.Go(func() {
+			if f.server.Shutdown(ctx) != nil {
+				_ = f.server.Close() // what still runs has had its moment
+			}
+		})
+	}
+	all.Wait()
+}
+
+// sweep removes expired records now and then.
+func (s *server) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		if err := s.issuer.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.logger.Error("expired records were not removed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// close gives back whatever is open. A login of the broker that was sent is
+// waited for, so that its token is not lost.
+func (s *server) close() error {
+	var errs []error
+	if s.broker != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		defer cancel()
+		if s.broker.Close(ctx) != nil {
+			s.logger.Warn("a login had not ended; its token is lost")
+		}
+	}
+	for _, l := range s.bound {
+		_ = l.Close()
+	}
+	for _, f := range s.fronts {
+		_ = f.listener.Close() // the server may have closed it
+	}
+	if s.state != nil {
+		errs = append(errs, s.state.close())
+	}
+	return errors.Join(append(errs, s.lock.release())...)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/jetonhq/jeton/audit"
+	"github.com/jetonhq/jeton/seal"
+	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/sqlite"
+)
+
+// A storeURL says where state is kept.
+type storeURL struct {
+	kind string // "memory" or "sqlite"
+	text string // the path as written
+	path string // of the file, from the working directory
+}
+
+// String returns the URL as it is written.
+func (u storeURL) String() string { return u.kind + ":" + u.text }
+
+// A state is an open store and the audit log beside it.
+type state struct {
+	store store.Store
+	log   audit.Log
+	close func() error
+}
+
+// openState opens the store that a configuration names, sealed with its keys.
+func openState(ctx context.Context, c *config) (*state, error) {
+	keys, err := c.sealKeys()
+	if err != nil {
+		return nil, err
+	}
+	if c.store.kind == "memory" {
+		s := &state{store.NewMemory(), audit.NewMemory(), func() error { return nil }}
+		if len(keys) > 0 {
+			s.store = seal.Wrap(s.store, keys...)
+		}
+		return s, nil
+	}
+	db, err := sqlite.Open(ctx, c.store.path)
+	if err != nil {
+		return nil, err
+	}
+	log, err := audit.NewSQL(ctx, db.DB())
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s := &state{seal.Wrap(db, keys...), log, db.Close}
+	if err := s.checkSeal(ctx, c); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// checkSeal keeps a record that only the right key opens, so that a wrong one
+// is told at the start and not by each request.
+func (s *state) checkSeal(ctx context.Context, c *config) error {
+	_, err := s.store.Get(ctx, "seal")
+	if errors.Is(err, store.ErrNotFound) {
+		_, err = s.store.Put(ctx, store.Record{Key: "seal", Value: []byte(`{"v":1}`)})
+		if errors.Is(err, store.ErrConflict) {
+			return s.checkSeal(ctx, c) // another process made it
+		}
+	}
+	if errors.Is(err, seal.ErrWrongKey) {
+		return fmt.Errorf("%s was sealed with another key than %s", c.store, c.seal[0].text())
+	}
+	return err
+}
+
+// openShared opens the store of what may be a running server, whose state a
+// command then changes under it.
+func openShared(ctx context.Context, c *config) (*state, error) {
+	if c.store.kind == "memory" {
+		return nil, fmt.Errorf("%s keeps its state in memory:, which only the running process sees; use a store such as sqlite:jeton.db", c.file)
+	}
+	return openState(ctx, c)
+}
+
+// A lock is held by the one server of a database. Commands that only change a
+// record do not take it.
+type lock struct{ file *os.File }
+
+// lockState takes the lock of a store. Its error
+// says which process has it. The file stays when the lock goes: to remove it
+// could take it away from under the next holder.
+func lockState(u storeURL) (*lock, error) {
+	if u.kind == "memory" {
+		return &lock{}, nil
+	}
+	path := u.path + ".lock"
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of %s: %w", u, reason(err))
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock %s: %w", path, reason(err))
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer func() { _ = f.Close() }()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		pid, _ := io.ReadAll(io.LimitReader(f, 20))
+		return nil, fmt.Errorf("%s is already in use by pid %s", u.path, strings.TrimSpace(string(pid)))
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = fmt.Fprintln(f, os.Getpid())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write the lock %s: %w", path, err), f.Close())
+	}
+	return &lock{f}, nil
+}
+
+// release gives the lock up.
+func (l *lock) release() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
