@@ -1,0 +1,404 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/store"
+)
+
+// attempt brings about what is wanted, or finds that another broker did. It
+// returns nil, a [*LatchedError], an [*UnavailableError], or a store's error.
+//
+// A store that is down ends it: without a lease nobody knows who logs in, and
+// a fleet that logged in anyway would be the herd that the vendor bans.
+func (k *keeper) attempt(ctx context.Context, w want) error {
+	var watch followed
+	for {
+		r, at, err := k.load(ctx)
+		if err != nil {
+			return err
+		}
+		k.publish(r)
+		now := time.Now()
+		if r.Generation > w.above && k.view.Load().good(now) {
+			return nil
+		}
+		if r.Lease != nil && !watch.dead(at.Version, now, k.b.Lease) {
+			if !sleep(ctx, followEvery) {
+				return ctx.Err()
+			}
+			continue
+		}
+		vars, err := k.account.variables(ctx)
+		if err != nil {
+			return err
+		}
+		if err := k.mayLogIn(&r, vars, now); err != nil {
+			return err
+		}
+		l, err := k.takeLease(ctx, r, at, w, vars)
+		if errors.Is(err, store.ErrConflict) {
+			continue // another broker was faster
+		}
+		if err != nil {
+			return err
+		}
+		return l.run(ctx)
+	}
+}
+
+// followEvery is how often a broker that follows looks at the record.
+const followEvery = 100 * time.Millisecond
+
+// followed tells when a lease is dead: its version stood still for the lease
+// time on this broker's own clock. No two clocks are compared.
+type followed struct {
+	version string
+	since   time.Time
+}
+
+func (f *followed) dead(version string, now time.Time, lease time.Duration) bool {
+	if f.version != version {
+		f.version, f.since = version, now
+	}
+	return now.Sub(f.since) >= lease
+}
+
+// mayLogIn decides by what the record remembers of failures.
+func (k *keeper) mayLogIn(r *record, vars jeton.Vars, now time.Time) error {
+	if r.Latch != nil {
+		if slices.Contains(r.Refused, r.fingerprint(vars)) {
+			return &LatchedError{Account: k.account.Name, Code: r.Latch.Code, Since: r.Latch.Since}
+		}
+		r.Latch, r.Failures, r.NotBefore = nil, 0, time.Time{} // another credential
+	}
+	if wait := r.NotBefore.Sub(now); wait > 0 {
+		return &UnavailableError{Account: k.account.Name, Reason: "logins back off after " + r.LastError, RetryAfter: max(wait, time.Second)}
+	}
+	return nil
+}
+
+// A login is one attempt that has the lease.
+type login struct {
+	k    *keeper
+	want want
+	vars jeton.Vars
+
+	mu     sync.Mutex // guards rec and at, and makes writes wait for one another
+	rec    record
+	at     store.Record
+	fenced bool // another broker took the lease over
+}
+
+// takeLease writes the lease, a new fence, and what is about to be sent.
+func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
+	l := &login{k: k, want: w, vars: vars}
+	kind := "login"
+	if l.refreshWith(r.token(), w) != nil {
+		kind = "refresh"
+	}
+	r.Fence++
+	r.Lease, r.Intent = &lease{Holder: k.b.id}, &intent{Kind: kind, Since: r.Generation}
+	next, err := k.save(ctx, r, at)
+	if err != nil {
+		return nil, err
+	}
+	r.Rev++
+	l.rec, l.at = r, next
+	return l, nil
+}
+
+// refreshWith returns the exchange that refreshes the token, or nil: a token
+// that was reported is not presented again.
+func (l *login) refreshWith(t *jeton.Token, w want) *dialect.Exchange {
+	if w.reported {
+		return nil
+	}
+	return l.k.account.Dialect.RefreshWith(t, time.Now())
+}
+
+// run refreshes or logs in, and saves what came of it. No reader can cancel
+// it; the exchange is bounded, and given up when the broker closes.
+func (l *login) run(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	beating, stop := context.WithCancel(ctx)
+	var beats sync.WaitGroup
+	beats.Go(func() { l.beat(beating) })
+	defer beats.Wait()
+	defer stop()
+
+	token, err := l.exchange(ctx)
+	stop()
+	beats.Wait()
+	return l.finish(ctx, token, err)
+}
+
+// beat renews the lease while a slow login runs.
+func (l *login) beat(ctx context.Context) {
+	for sleep(ctx, l.k.b.Lease/3) {
+		l.mu.Lock()
+		r := l.rec
+		r.Lease = &lease{Holder: l.k.b.id, Beat: r.Lease.Beat + 1}
+		next, err := l.k.save(ctx, r, l.at)
+		if err == nil {
+			r.Rev++
+			l.rec, l.at = r, next
+		}
+		l.fenced = l.fenced || errors.Is(err, store.ErrConflict)
+		l.mu.Unlock()
+	}
+}
+
+// exchange refreshes if it can, and logs in if it cannot or if the vendor
+// refuses the refresh token.
+func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
+	old := l.rec.token()
+	if x := l.refreshWith(old, l.want); x != nil {
+		vars := l.vars.Clone()
+		vars["access_token"], vars["refresh_token"] = old.AccessToken.Reveal(), old.RefreshToken.Reveal()
+		token, err := l.send(ctx, x, vars)
+		refusal, refused := errors.AsType[*jeton.Error](err)
+		if !refused || refusal.Code == jeton.SlowDown || refusal.Code == jeton.Unavailable {
+			if token != nil && token.RefreshToken.IsZero() {
+				token.RefreshToken = old.RefreshToken // RFC 6749 section 6: the old one goes on
+			}
+			return token, err
+		}
+		l.k.b.Logger.Info("the refresh token was refused; logging in", "account", l.k.account.Name, "code", string(refusal.Code))
+		if err := l.intend(ctx, "login"); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.k.reserve(ctx, l.vars); err != nil {
+		return nil, err
+	}
+	if l.k.account.Dialect.Active > 0 {
+		defer l.k.gate.hold(ctx, l.k.b.Drain)()
+	}
+	return l.send(ctx, l.k.account.Dialect.Login, l.vars)
+}
+
+// intend writes what is about to be sent. A refresh token that the vendor
+// refused is forgotten with it.
+func (l *login) intend(ctx context.Context, kind string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rec
+	r.Intent = &intent{Kind: kind, Since: r.Generation}
+	if r.Token != nil {
+		t := *r.Token
+		t.Refresh = ""
+		r.Token = &t
+	}
+	next, err := l.k.save(ctx, r, l.at)
+	if err == nil {
+		r.Rev++
+		l.rec, l.at = r, next
+	}
+	return err
+}
+
+// maxAnswer bounds what is read of a vendor's answer.
+const maxAnswer = 1 << 20
+
+// send makes one exchange with the vendor. The error is a refusal of the
+// vendor, a [notSent], or says only that the outcome is unknown.
+func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (*jeton.Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.k.b.LoginTimeout)
+	defer cancel()
+	defer context.AfterFunc(l.k.b.sending, cancel)()
+	d := l.k.account.Dialect
+	r, err := d.WriteRequest(ctx, x, l.k.account.Origin, vars)
+	if err != nil {
+		return nil, notSent{err}
+	}
+	r.Header.Set("User-Agent", "jeton")
+	began := time.Now()
+	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	if len(body) > maxAnswer {
+		return nil, errors.New("the vendor's answer is too large")
+	}
+	// A token's life begins when the vendor made it, which is not before the
+	// request left.
+	bound, err := d.ReadResponse(x, answer.StatusCode, answer.Header, body, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return d.NewToken(bound, began), nil
+}
+
+// notSent is an error that came before anything left.
+type notSent struct{ error }
+
+func (e notSent) Unwrap() error { return e.error }
+
+// withoutURL takes the URL out of an HTTP client's error: it can hold a secret.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("reach the vendor: %w", err)
+}
+
+// finish publishes the outcome in memory at once and saves it. A token that
+// cannot be saved now is served all the same, and saved as soon as the store
+// answers: it may be the only good one.
+func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, now := l.rec, time.Now()
+	r.Lease, r.Intent = nil, nil
+	var result error
+	if failure == nil {
+		l.succeeded(&r, token, now)
+	} else {
+		result = l.failed(&r, failure, now)
+	}
+	if !l.fenced {
+		mine := r
+		mine.Rev++
+		l.k.publish(mine)
+	}
+	if l.trySave(ctx, &r) || failure != nil {
+		return result
+	}
+	l.k.b.work.Go(func() {
+		for wait := 100 * time.Millisecond; sleep(l.k.b.sending, wait); wait = min(2*wait, 5*time.Second) {
+			if l.trySave(ctx, &r) {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// trySave saves a result and reports whether that is settled.
+func (l *login) trySave(ctx context.Context, r *record) bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	next, err := l.k.save(ctx, *r, l.at)
+	settled := err == nil
+	if settled {
+		l.at = next
+	} else if errors.Is(err, store.ErrConflict) {
+		settled, err = l.overtaken(ctx, r)
+	}
+	if err != nil {
+		l.k.b.Logger.Warn("what a login brought could not be saved yet", "account", l.k.account.Name, "error", err)
+	}
+	return settled
+}
+
+// overtaken deals with a save that lost. Either it had gone in and its answer
+// was lost; or a renewal of the lease had, and the save is to be tried again;
+// or another broker has taken the lease over. Then this token is not saved,
+// and where only one is active its login may have ended the other broker's, so
+// that one more login is due.
+func (l *login) overtaken(ctx context.Context, mine *record) (settled bool, err error) {
+	now, at, err := l.k.load(ctx)
+	if err != nil {
+		return false, err
+	}
+	if now.Fence == mine.Fence && now.Lease == nil {
+		l.k.publish(now)
+		return true, nil
+	}
+	if now.Fence == mine.Fence {
+		l.at, mine.Rev = at, now.Rev
+		return false, nil
+	}
+	l.k.b.Logger.Warn("another broker took the login over", "account", l.k.account.Name)
+	if l.k.account.Dialect.Active == 0 || mine.Generation == l.rec.Generation {
+		l.k.publish(now)
+		return true, nil
+	}
+	err = l.k.change(ctx, func(r *record) bool {
+		again := !r.Ended
+		r.Ended = true
+		return again
+	})
+	return err == nil, err
+}
+
+func (l *login) succeeded(r *record, token *jeton.Token, now time.Time) {
+	r.Generation++
+	r.Token, r.Obtained = storeToken(token), now
+	r.RefreshAt = l.k.refreshAt(token, now)
+	r.Ended, r.Latch, r.Refused, r.Failures, r.NotBefore, r.LastError = false, nil, nil, 0, time.Time{}, ""
+	r.Permission = 0
+	if l.want.reported {
+		r.Reported = r.Generation
+	}
+	l.k.b.Logger.Info("new token", "account", l.k.account.Name, "generation", r.Generation, "refresh_at", r.RefreshAt)
+}
+
+// failed notes a failure, and returns what those who wait are told.
+func (l *login) failed(r *record, failure error, now time.Time) error {
+	name := l.k.account.Name
+	refusal, refused := errors.AsType[*jeton.Error](failure)
+	if out, ok := errors.AsType[*UnavailableError](failure); ok { // the budget: nothing was sent
+		r.NotBefore, r.LastError = now.Add(out.RetryAfter), out.Reason
+		return failure
+	}
+	if refused {
+		switch refusal.Code {
+		case jeton.InvalidClient, jeton.InvalidGrant, jeton.UnauthorizedClient:
+			r.Latch = &latch{Code: refusal.Code, Since: now}
+			if f := r.fingerprint(l.vars); !slices.Contains(r.Refused, f) {
+				r.Refused = append(r.Refused, f)
+			}
+			r.LastError = "the vendor refused the credentials: " + string(refusal.Code)
+			l.k.b.Logger.Error("the vendor refused the credentials; no more logins until they change", "account", name, "code", string(refusal.Code))
+			return &LatchedError{Account: name, Code: refusal.Code, Since: now}
+		}
+	}
+	_, early := errors.AsType[notSent](failure)
+	if l.k.account.Dialect.Active > 0 && !early && (!refused || refusal.Code == jeton.Unavailable) {
+		r.Ended = true // it may have been executed
+	}
+	r.Failures++
+	wait := backoffAfter(r.Failures)
+	if refused {
+		wait = max(wait, refusal.RetryAfter)
+		r.LastError = string(refusal.Code)
+	} else {
+		r.LastError = "an exchange whose outcome is unknown"
+		if early {
+			r.LastError = "a request that could not be written"
+		}
+	}
+	r.NotBefore = now.Add(wait)
+	l.k.b.Logger.Warn("a login failed", "account", name, "failures", r.Failures, "retry_in", wait, "error", failure)
+	return &UnavailableError{Account: name, Reason: "the vendor answered with " + r.LastError, RetryAfter: wait, Cause: failure}
+}
+
+// backoffAfter returns 1, 2, 4, 8 ... seconds after so many failures in a row,
+// at most 5 minutes, and up to a tenth more by chance.
+func backoffAfter(failures int) time.Duration {
+	b := backoff.ExponentialBackOff{InitialInterval: time.Second, Multiplier: 2, MaxInterval: 5 * time.Minute}
+	b.Reset()
+	var wait time.Duration
+	for range min(failures, 16) {
+		wait = b.NextBackOff()
+	}
+	return wait + jitter(wait/10)
+}

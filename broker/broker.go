@@ -1,0 +1,312 @@
+// Package broker keeps accounts' tokens at vendors fresh and shares them: one
+// login for each lifetime of a token, whatever the number of readers, and of
+// brokers that share a store.
+//
+// All that several brokers must agree on is in one record for each login
+// credential: token, generation, lease, intent, latch and back-off. A broker
+// that wants to log in writes its lease into that record by compare-and-swap;
+// who loses the race follows. Reads come from memory.
+//
+//	reader -> memory -> (refresh due) -> record: lease -> vendor -> record: token -> every reader
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/store"
+)
+
+// An Account is one credential at one vendor.
+type Account struct {
+	Name    string
+	Dialect *dialect.Dialect
+	Origin  *url.URL // replaces scheme and host of the dialect's URLs and puts its path in front; nil: the dialect's own
+
+	// Secrets resolves the account's variables, secret ones and others. It is
+	// called for every login, so that a changed file is seen.
+	Secrets func(ctx context.Context) (jeton.Vars, error)
+}
+
+// A Broker serves the tokens of its accounts. Set its fields before the first
+// use and leave them alone then. It is safe for concurrent use.
+type Broker struct {
+	Store    store.Store
+	Accounts []Account
+
+	HTTP   http.RoundTripper // how vendors are reached; nil: a transport with time-outs of its own
+	Logger *slog.Logger      // nil: no log
+
+	Early        time.Duration // how long before expiry to refresh; zero: the dialect's, else 5 minutes or a tenth of the lifetime
+	LoginTimeout time.Duration // of one exchange with a vendor; zero: 30 s
+	Lease        time.Duration // how long an unchanged lease counts as alive; zero: 15 s
+	Wait         time.Duration // how long a reader waits for a first token; zero: 30 s
+	Drain        time.Duration // how long a hand-over waits for running calls; zero: 10 s
+
+	Hosts []string // further names under which the token API may be called; loopback ones always may
+
+	once    sync.Once
+	id      string             // names this broker in leases
+	running context.Context    // ends when Close was called: no new attempts
+	stop    context.CancelFunc // ends running
+	sending context.Context    // ends when Close waits no longer: exchanges are given up
+	abort   context.CancelFunc // ends sending
+	work    sync.WaitGroup     // what runs in the background
+
+	mu      sync.Mutex
+	keepers map[string]*keeper // :: record key -> keeper
+	byName  map[string]*keeper // :: account -> keeper, once its variables were resolved
+}
+
+// ErrUnknownAccount says that there is no account of a name.
+var ErrUnknownAccount = errors.New("broker: unknown account")
+
+// A LatchedError says that the vendor refused the credentials of an account,
+// and that no login is tried until they change or somebody releases the latch.
+type LatchedError struct {
+	Account string
+	Code    jeton.Code // what the vendor said
+	Since   time.Time
+}
+
+// Error names the account and the reason.
+func (e *LatchedError) Error() string {
+	return fmt.Sprintf("broker: account %s is latched: the vendor refused its credentials with %s; change them or release it", e.Account, e.Code)
+}
+
+// An UnavailableError says that there is no good token and none could be had.
+type UnavailableError struct {
+	Account    string
+	Reason     string        // for people; never a secret
+	RetryAfter time.Duration // when to ask again; at least a second
+	Cause      error         // for the log; may be nil
+}
+
+// Error names the account and the reason.
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("broker: account %s has no token: %s", e.Account, e.Reason)
+}
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Cause }
+
+func (b *Broker) init() {
+	b.once.Do(func() {
+		b.id = rand.Text()
+		b.running, b.stop = context.WithCancel(context.Background())
+		b.sending, b.abort = context.WithCancel(context.Background())
+		b.keepers, b.byName = map[string]*keeper{}, map[string]*keeper{}
+		if b.Logger == nil {
+			b.Logger = slog.New(slog.DiscardHandler)
+		}
+		if b.HTTP == nil {
+			t := http.DefaultTransport.(*http.Transport).Clone()
+			t.Proxy, t.ResponseHeaderTimeout, t.MaxIdleConnsPerHost = http.ProxyFromEnvironment, 5*time.Minute, 64
+			b.HTTP = t
+		}
+		b.LoginTimeout = or(b.LoginTimeout, 30*time.Second)
+		b.Lease = or(b.Lease, 15*time.Second)
+		b.Wait = or(b.Wait, 30*time.Second)
+		b.Drain = or(b.Drain, 10*time.Second)
+	})
+}
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+// Close begins no more attempts and waits for those that run, and for their
+// results to be saved, until ctx ends. It then gives up what is still being
+// sent, notes in the record that its outcome is unknown, and returns ctx's
+// error.
+func (b *Broker) Close(ctx context.Context) error {
+	b.init()
+	b.stop()
+	done := make(chan struct{})
+	go func() { b.work.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	b.abort()
+	select {
+	case <-done:
+	case <-time.After(grace):
+	}
+	return ctx.Err()
+}
+
+// grace is how long a broker that stops waits for exchanges, and then again
+// for the note that they were given up.
+const grace = 400 * time.Millisecond
+
+// Run keeps every token fresh that was asked for once, here or by another
+// broker, until ctx ends; it follows what other brokers do. It then closes the
+// broker, which takes less than a second.
+func (b *Broker) Run(ctx context.Context) {
+	b.init()
+	var keeping sync.WaitGroup
+	started := map[*keeper]bool{}
+	for {
+		again := false
+		for _, a := range b.Accounts {
+			k, err := b.keeper(ctx, a.Name)
+			if err != nil {
+				// A secret that is not there yet; its readers are told.
+				again = true
+				continue
+			}
+			if !started[k] {
+				started[k] = true
+				keeping.Go(func() { k.keep(ctx) })
+			}
+		}
+		if !again || !sleep(ctx, 10*time.Second) {
+			break
+		}
+	}
+	<-ctx.Done()
+	keeping.Wait()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := b.Close(closing); err != nil {
+		b.Logger.Warn("an exchange with a vendor was given up", "error", err)
+	}
+}
+
+// sleep waits and reports whether ctx is still there.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (b *Broker) account(name string) (Account, error) {
+	i := slices.IndexFunc(b.Accounts, func(a Account) bool { return a.Name == name })
+	if i < 0 {
+		return Account{}, fmt.Errorf("%w %q", ErrUnknownAccount, name)
+	}
+	return b.Accounts[i], nil
+}
+
+// keeper returns the keeper of an account's credential. Accounts that log in
+// as the same identity at the same place share one.
+func (b *Broker) keeper(ctx context.Context, name string) (*keeper, error) {
+	b.init()
+	b.mu.Lock()
+	k := b.byName[name]
+	b.mu.Unlock()
+	if k != nil {
+		return k, nil
+	}
+	a, err := b.account(name)
+	if err != nil {
+		return nil, err
+	}
+	vars, err := a.variables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key := a.recordKey(vars)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k = b.keepers[key]; k == nil {
+		k = newKeeper(b, a, key)
+		b.keepers[key] = k
+	}
+	b.byName[name] = k
+	return k, nil
+}
+
+// Token returns a token of the account that is good for minTTL at least or, if
+// no token lives that long, the newest one. It comes from memory and does not
+// wait, unless there is no such token: then it waits for a login that all who
+// wait share, for [Broker.Wait] and as long as ctx allows.
+//
+// The error is [ErrUnknownAccount], a [*LatchedError], an [*UnavailableError],
+// or that of ctx. The token is the caller's to read, not to change.
+func (b *Broker) Token(ctx context.Context, account string, minTTL time.Duration) (*jeton.Token, error) {
+	k, err := b.keeper(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	if t := k.cached(time.Now(), minTTL); t != nil {
+		return t, nil
+	}
+	return k.token(ctx, account, minTTL)
+}
+
+// Report says that the vendor's API rejected the token of a generation. If
+// there is a newer one, Report returns it; else it logs in, once for all who
+// report the same. A token that came from a report and is rejected too means
+// that a permission is missing: Report then returns it unchanged.
+func (b *Broker) Report(ctx context.Context, account string, generation uint64) (*jeton.Token, error) {
+	k, err := b.keeper(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	return k.report(ctx, account, generation)
+}
+
+// Release takes the latch off an account, so that the next reader causes a
+// login with the credentials as they are.
+func (b *Broker) Release(ctx context.Context, account string) error {
+	k, err := b.keeper(ctx, account)
+	if err != nil {
+		return err
+	}
+	return k.change(ctx, func(r *record) bool {
+		r.Latch, r.Refused, r.Failures, r.NotBefore = nil, nil, 0, time.Time{}
+		return true
+	})
+}
+
+// A Status says how an account is doing. It holds no secret.
+type Status struct {
+	Account           string     `json:"account"`
+	Dialect           string     `json:"dialect"`
+	State             string     `json:"state"` // empty, fresh, stale, expired, latched, backing_off or unresolved
+	Generation        uint64     `json:"generation"`
+	ExpiresAt         *time.Time `json:"expires_at,omitempty"`
+	RefreshAt         *time.Time `json:"refresh_at,omitempty"`
+	Latched           jeton.Code `json:"latched,omitempty"`            // what the vendor said
+	RetryAt           *time.Time `json:"retry_at,omitempty"`           // no login before
+	LastError         string     `json:"last_error,omitempty"`         // of the last login or refresh
+	PermissionProblem bool       `json:"permission_problem,omitempty"` // a fresh token was rejected too
+}
+
+// Status returns how each account is doing, in the order of Accounts.
+func (b *Broker) Status(ctx context.Context) []Status {
+	b.init()
+	list := make([]Status, 0, len(b.Accounts))
+	for _, a := range b.Accounts {
+		s := Status{Account: a.Name, Dialect: a.Dialect.Name, State: "unresolved"}
+		if k, err := b.keeper(ctx, a.Name); err == nil {
+			_ = k.read(ctx)
+			k.status(&s, time.Now())
+		} else {
+			s.LastError = err.Error()
+		}
+		list = append(list, s)
+	}
+	return list
+}

@@ -1,0 +1,161 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"github.com/jetonhq/jeton"
+)
+
+// VarsHeader is the header by which a call through the egress proxy chooses
+// variables that only calls use, form-encoded: "service=events". The vendor
+// does not see it.
+const VarsHeader = "Jeton-Vars"
+
+// Egress returns the egress proxy: /to/{account}/... is appended to the base
+// URL of the account's API and sent with the token worn, and with the caller's
+// own credentials dropped. A call that the vendor answers with "this token is
+// not good" is sent once more with the next token, if its body is at most 1
+// MiB; larger and streamed bodies pass through untouched. Without a token
+// nothing is sent. Redirects go to the caller, who decides; the token does not
+// follow them.
+func (b *Broker) Egress() http.Handler {
+	b.init()
+	return b.local(func(w http.ResponseWriter, r *http.Request) {
+		account, path, err := egressPath(r.URL)
+		if err != nil {
+			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "malformed path", Detail: err.Error()})
+			return
+		}
+		to, source, err := b.egress(r, account)
+		if err != nil {
+			b.egressError(w, err)
+			return
+		}
+		if err := buffered(r); err != nil {
+			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "the body could not be read"})
+			return
+		}
+		proxy := &httputil.ReverseProxy{
+			Rewrite: func(p *httputil.ProxyRequest) {
+				p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = to.Scheme, to.Host, to.Host
+				escaped := strings.TrimSuffix(to.EscapedPath(), "/") + path
+				p.Out.URL.RawPath = escaped
+				p.Out.URL.Path, _ = url.PathUnescape(escaped)
+				p.Out.GetBody = r.GetBody
+				for _, name := range []string{"Authorization", "Cookie", "Proxy-Authorization", VarsHeader} {
+					p.Out.Header.Del(name)
+				}
+				if _, there := p.In.Header["User-Agent"]; !there {
+					p.Out.Header.Set("User-Agent", "") // none, not Go's
+				}
+			},
+			Transport:     source,
+			FlushInterval: -1,
+			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+				b.egressError(w, err)
+			},
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// egressPath splits /to/{account}/rest. The path is canonical or refused: what
+// the vendor gets is what was asked for, under the base and nowhere else.
+func egressPath(u *url.URL) (account, path string, err error) {
+	escaped := u.EscapedPath()
+	rest, ok := strings.CutPrefix(escaped, "/to/")
+	if !ok {
+		return "", "", errors.New("the path is to be /to/{account}/...")
+	}
+	account, path, slash := strings.Cut(rest, "/")
+	if slash {
+		path = "/" + path
+	}
+	if account, err = url.PathUnescape(account); err != nil || account == "" {
+		return "", "", errors.New("the path is to be /to/{account}/...")
+	}
+	lower := strings.ToLower(path)
+	for _, bad := range []string{"%2f", "%5c", "%00", "\\", "//"} {
+		if strings.Contains(lower, bad) {
+			return "", "", errors.New("the path holds " + bad + ", which servers read in different ways")
+		}
+	}
+	for _, segment := range strings.Split(path, "/") {
+		plain, err := url.PathUnescape(segment)
+		if err != nil || strings.TrimRight(strings.Split(plain, ";")[0], " ") == ".." || plain == "." {
+			return "", "", errors.New("the path holds a dot segment")
+		}
+	}
+	return account, path, nil
+}
+
+// egress finds where the calls of an account go, with the variables that the
+// call chooses.
+func (b *Broker) egress(r *http.Request, account string) (*url.URL, *Source, error) {
+	a, err := b.account(account)
+	if err != nil {
+		return nil, nil, err
+	}
+	vars, err := a.variables(r.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	source := b.Source(account, nil)
+	if text := r.Header.Get(VarsHeader); text != "" {
+		if source.vars, err = chosen(a, text); err != nil {
+			return nil, nil, err
+		}
+		for name, value := range source.vars {
+			vars[name] = value
+		}
+	}
+	to, err := a.Dialect.CallURL(a.Origin, vars)
+	if err != nil {
+		return nil, nil, choiceError{err.Error()}
+	}
+	return to, source, nil
+}
+
+// A choiceError says that a call chose a variable that it may not.
+type choiceError struct{ text string }
+
+func (e choiceError) Error() string { return e.text }
+
+func chosen(a Account, text string) (jeton.Vars, error) {
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, choiceError{VarsHeader + " is not form-encoded"}
+	}
+	vars := jeton.Vars{}
+	for name, list := range values {
+		free := false
+		for _, own := range a.Dialect.CallVars() {
+			free = free || own == name
+		}
+		if !free || len(list) != 1 {
+			return nil, choiceError{VarsHeader + " may choose " + strings.Join(a.Dialect.CallVars(), ", ")}
+		}
+		vars[name] = list[0]
+	}
+	return vars, nil
+}
+
+func (b *Broker) egressError(w http.ResponseWriter, err error) {
+	if choice, ok := errors.AsType[choiceError](err); ok {
+		writeProblem(w, problem{Status: http.StatusBadRequest, Title: "variable not free", Detail: choice.text})
+		return
+	}
+	_, latched := errors.AsType[*LatchedError](err)
+	_, unavailable := errors.AsType[*UnavailableError](err)
+	if latched || unavailable || errors.Is(err, ErrUnknownAccount) || errors.Is(err, context.Canceled) {
+		b.writeError(w, err)
+		return
+	}
+	b.Logger.Warn("a call through the egress proxy failed", "error", withoutURL(err))
+	writeProblem(w, problem{Status: http.StatusBadGateway, Title: "the vendor's API could not be reached"})
+}

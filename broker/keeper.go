@@ -1,0 +1,372 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/store"
+)
+
+// A keeper keeps the token of one login credential.
+type keeper struct {
+	b       *Broker
+	account Account // the first one that named the credential
+	key     string  // of its record
+
+	view atomic.Pointer[view] // what readers see; never nil
+	gate gate                 // calls through the egress proxy
+
+	mu     sync.Mutex
+	flight *flight // the attempt that runs now; nil: none
+}
+
+// A view is what is known of the record. It does not change once it is
+// published.
+type view struct {
+	record
+	parsed *jeton.Token // of record.Token
+
+	// held says that a login was sent which ends the token of this view, so
+	// that readers wait for the one that it brings.
+	held bool
+}
+
+func newKeeper(b *Broker, a Account, key string) *keeper {
+	k := &keeper{b: b, account: a, key: key}
+	k.view.Store(&view{})
+	return k
+}
+
+// good reports whether the token may be given out.
+func (v *view) good(now time.Time) bool {
+	return !v.held && !v.Ended && v.parsed.Valid(now, 0)
+}
+
+// due reports whether the token is to be replaced ahead of its expiry.
+func (v *view) due(now time.Time) bool {
+	return v.Token != nil && !v.RefreshAt.IsZero() && !now.Before(v.RefreshAt)
+}
+
+// publish makes a record what readers see, unless they see a newer one: an
+// answer of the store can be overtaken by the next.
+func (k *keeper) publish(r record) {
+	next := &view{record: r, parsed: r.token()}
+	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
+		next.held = true
+	}
+	for {
+		now := k.view.Load()
+		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev || k.view.CompareAndSwap(now, next) {
+			return
+		}
+	}
+}
+
+// cached returns the token that readers get without waiting, or nil.
+func (k *keeper) cached(now time.Time, minTTL time.Duration) *jeton.Token {
+	v := k.view.Load()
+	if !v.good(now) || minTTL > 0 && !v.parsed.Valid(now, minTTL) {
+		return nil
+	}
+	if v.due(now) {
+		k.refreshAhead(v, now)
+	}
+	return v.parsed
+}
+
+// refreshAhead begins an attempt that nobody waits for.
+func (k *keeper) refreshAhead(v *view, now time.Time) {
+	if now.Before(v.NotBefore) || v.Latch != nil {
+		return // keep sees to it in time
+	}
+	k.join(want{above: v.Generation})
+}
+
+// token waits for a token.
+func (k *keeper) token(ctx context.Context, account string, minTTL time.Duration) (*jeton.Token, error) {
+	wait, cancel := context.WithTimeout(ctx, k.b.Wait)
+	defer cancel()
+	if k.view.Load().Token == nil {
+		_ = k.read(wait) // another broker may have one
+	}
+	for {
+		v := k.view.Load()
+		if t := k.cached(time.Now(), minTTL); t != nil {
+			return t, nil
+		}
+		// A token that is good but does not live for minTTL is replaced, unless
+		// a new one would not live that long either.
+		w := want{above: v.Generation}
+		if v.good(time.Now()) && k.newest(v, minTTL) {
+			return v.parsed, nil
+		}
+		err := k.wait(wait, w)
+		if v := k.view.Load(); v.good(time.Now()) && (err != nil || k.newest(v, minTTL)) {
+			return v.parsed, nil // the old one is better than none
+		}
+		if err != nil {
+			return nil, k.named(ctx, account, err)
+		}
+	}
+}
+
+// newest reports whether a new token could not live for minTTL either: this
+// one came just now.
+func (k *keeper) newest(v *view, minTTL time.Duration) bool {
+	if v.parsed.Expiry.IsZero() {
+		return true
+	}
+	lifetime := v.parsed.Expiry.Sub(v.Obtained)
+	return minTTL >= lifetime && time.Since(v.Obtained) < lifetime/2
+}
+
+// named puts the account into an error, and tells a reader's own end from a
+// wait that was too long.
+func (k *keeper) named(ctx context.Context, account string, err error) error {
+	if latched, ok := errors.AsType[*LatchedError](err); ok {
+		named := *latched
+		named.Account = account
+		return &named
+	}
+	if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
+		named := *unavailable
+		named.Account = account
+		return &named
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	reason := "the store cannot be reached"
+	if errors.Is(err, context.DeadlineExceeded) {
+		reason = "the login takes longer than a reader waits"
+	}
+	return &UnavailableError{Account: account, Reason: reason, RetryAfter: time.Second, Cause: err}
+}
+
+// report is [Broker.Report].
+func (k *keeper) report(ctx context.Context, account string, generation uint64) (*jeton.Token, error) {
+	wait, cancel := context.WithTimeout(ctx, k.b.Wait)
+	defer cancel()
+	if v := k.view.Load(); v.Generation <= generation {
+		_ = k.read(wait) // another broker may have a newer one
+	}
+	for {
+		v := k.view.Load()
+		now := time.Now()
+		switch {
+		case v.Generation > generation && v.good(now):
+			return v.parsed, nil
+		case v.Generation == generation && v.Reported == generation && v.good(now):
+			err := k.change(wait, func(r *record) bool {
+				marked := r.Generation == generation && r.Permission != generation
+				if marked {
+					r.Permission = generation
+				}
+				return marked
+			})
+			if err != nil {
+				k.b.Logger.Warn("a permission problem could not be noted", "account", account, "error", err)
+			}
+			return v.parsed, nil
+		}
+		if err := k.wait(wait, want{above: max(generation, v.Generation), reported: v.Generation <= generation}); err != nil {
+			if v := k.view.Load(); v.good(time.Now()) && v.Generation > generation {
+				return v.parsed, nil
+			}
+			return nil, k.named(ctx, account, err)
+		}
+	}
+}
+
+// read takes the record over as it is in the store.
+func (k *keeper) read(ctx context.Context) error {
+	r, _, err := k.load(ctx)
+	if err == nil {
+		k.publish(r)
+	}
+	return err
+}
+
+// A want is what an attempt is to bring about.
+type want struct {
+	above    uint64 // a generation above this one, and a token that is good
+	reported bool   // because that generation was rejected: log in, do not refresh
+}
+
+// A flight is one attempt that all who want the same share.
+type flight struct {
+	want want
+	done chan struct{} // closed when it ended
+	err  error         // readable then
+}
+
+// wait joins the attempt that runs, or begins one, and waits for its end.
+func (k *keeper) wait(ctx context.Context, w want) error {
+	for {
+		f, mine := k.join(w)
+		if f == nil {
+			return nil // it is there already
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if mine || f.err != nil {
+			return f.err
+		}
+	}
+}
+
+// join returns the attempt that runs and whether it brings what is wanted. If
+// none runs it begins one that does.
+func (k *keeper) join(w want) (f *flight, mine bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if v := k.view.Load(); v.Generation > w.above && v.good(time.Now()) {
+		return nil, true
+	}
+	if f := k.flight; f != nil {
+		return f, f.want.above >= w.above && (f.want.reported || !w.reported)
+	}
+	if k.b.running.Err() != nil {
+		f := &flight{want: w, done: make(chan struct{}), err: &UnavailableError{Reason: "the broker is stopping", RetryAfter: time.Second}}
+		close(f.done)
+		return f, true
+	}
+	f = &flight{want: w, done: make(chan struct{})}
+	k.flight = f
+	k.b.work.Go(func() {
+		f.err = k.attempt(k.b.running, w)
+		k.mu.Lock()
+		k.flight = nil
+		k.mu.Unlock()
+		close(f.done)
+	})
+	return f, true
+}
+
+// keep replaces the token when it is due, and follows the record, until ctx
+// ends.
+func (k *keeper) keep(ctx context.Context) {
+	var changed <-chan struct{}
+	if w, ok := k.b.Store.(store.Watcher); ok {
+		changed, _ = w.Watch(ctx, k.key)
+	}
+	_ = k.read(ctx)
+	for ctx.Err() == nil {
+		now := time.Now()
+		v := k.view.Load()
+		next := k.next(v, now)
+		if next <= 0 {
+			err := k.wait(ctx, want{above: v.Generation})
+			if err == nil {
+				continue
+			}
+			next = max(k.next(k.view.Load(), time.Now()), time.Second)
+		}
+		if changed == nil {
+			next = min(next, pollEvery)
+		}
+		t := time.NewTimer(next)
+		select {
+		case <-t.C:
+		case _, ok := <-changed:
+			if !ok {
+				changed = nil
+			}
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() == nil {
+			_ = k.read(ctx)
+		}
+	}
+}
+
+// pollEvery is how often the record of a store that cannot watch is read.
+const pollEvery = 5 * time.Second
+
+// latchedEvery is how often a latched account's credentials are looked at.
+const latchedEvery = 30 * time.Second
+
+// next returns how long to wait before an attempt; zero or less: it is due.
+// A credential that nobody asked for yet is left alone.
+func (k *keeper) next(v *view, now time.Time) time.Duration {
+	const idle = time.Hour
+	switch {
+	case v.Token == nil && v.Intent == nil && v.Failures == 0:
+		return idle
+	case v.Latch != nil && v.good(now) && !v.due(now):
+		return min(v.RefreshAt.Sub(now), latchedEvery)
+	case v.Latch != nil:
+		return latchedEvery
+	}
+	at := v.RefreshAt
+	if !v.good(now) {
+		at = now
+	} else if v.RefreshAt.IsZero() {
+		return idle
+	}
+	if v.NotBefore.After(at) {
+		at = v.NotBefore
+	}
+	return at.Sub(now)
+}
+
+// refreshAt says when to replace a token: ahead of its expiry, and a little
+// earlier by chance, so that a fleet's accounts do not all fall due at once.
+func (k *keeper) refreshAt(t *jeton.Token, now time.Time) time.Time {
+	if t.Expiry.IsZero() {
+		return time.Time{}
+	}
+	lifetime := t.Expiry.Sub(now)
+	early := or(k.b.Early, or(k.account.Dialect.Early, min(5*time.Minute, lifetime/10)))
+	if early > lifetime/2 {
+		early = lifetime / 2
+	}
+	if early > 0 {
+		early += rand.N(early/10 + 1)
+	}
+	return t.Expiry.Add(-early)
+}
+
+func (k *keeper) status(s *Status, now time.Time) {
+	v := k.view.Load()
+	s.Generation, s.LastError = v.Generation, v.LastError
+	s.PermissionProblem = v.Permission != 0 && v.Permission == v.Generation
+	instant := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = t.UTC()
+		return &t
+	}
+	s.RefreshAt = instant(v.RefreshAt)
+	if v.parsed != nil {
+		s.ExpiresAt = instant(v.parsed.Expiry)
+	}
+	if v.NotBefore.After(now) {
+		s.RetryAt = instant(v.NotBefore)
+	}
+	switch {
+	case v.Latch != nil:
+		s.State, s.Latched = "latched", v.Latch.Code
+	case s.RetryAt != nil && !v.good(now):
+		s.State = "backing_off"
+	case v.Token == nil:
+		s.State = "empty"
+	case !v.good(now):
+		s.State = "expired"
+	case v.due(now):
+		s.State = "stale"
+	default:
+		s.State = "fresh"
+	}
+}

@@ -1,0 +1,200 @@
+package broker
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/store"
+)
+
+// A record is what all brokers know of one login credential, kept as JSON
+// under broker/<dialect>/<digest of the identity>.
+type record struct {
+	V   int    `json:"v"`   // 1
+	Rev uint64 `json:"rev"` // counts writes, so that an answer which is overtaken can be told
+
+	Generation uint64       `json:"generation"`          // of Token; counts up with every new one
+	Token      *storedToken `json:"token,omitempty"`     // nil: none yet
+	Obtained   time.Time    `json:"obtained,omitzero"`   // when it came
+	RefreshAt  time.Time    `json:"refresh_at,omitzero"` // when to replace it; zero: never ahead
+	Ended      bool         `json:"ended,omitempty"`     // a login was sent that may have ended Token, and did not bring another
+
+	Fence  uint64  `json:"fence"`            // counts leases; a save is only for who has the last one
+	Lease  *lease  `json:"lease,omitempty"`  // who is logging in now
+	Intent *intent `json:"intent,omitempty"` // what was about to be sent, and its answer is not known
+
+	Salt    []byte   `json:"salt"`              // random; keys the fingerprints, and tells this record from one made anew
+	Refused []string `json:"refused,omitempty"` // fingerprints of credentials that the vendor refused
+	Latch   *latch   `json:"latch,omitempty"`
+
+	Failures  int       `json:"failures,omitempty"` // in a row, without an answer that says something else
+	NotBefore time.Time `json:"not_before,omitzero"`
+	LastError string    `json:"last_error,omitempty"`
+
+	Reported   uint64 `json:"reported,omitempty"`   // generation that a report brought about
+	Permission uint64 `json:"permission,omitempty"` // generation that was fresh and rejected all the same
+}
+
+type storedToken struct {
+	Access  string            `json:"access"`
+	Type    string            `json:"type,omitempty"`
+	Refresh string            `json:"refresh,omitempty"`
+	Expiry  time.Time         `json:"expiry,omitzero"`
+	Scope   string            `json:"scope,omitempty"`
+	Vars    map[string]string `json:"vars,omitempty"`
+}
+
+type lease struct {
+	Holder string `json:"holder"`
+	Beat   uint64 `json:"beat"` // counts renewals: the version changes with each
+}
+
+type intent struct {
+	Kind  string `json:"kind"`  // login or refresh
+	Since uint64 `json:"since"` // the generation that it is to replace
+}
+
+type latch struct {
+	Code  jeton.Code `json:"code"`
+	Since time.Time  `json:"since"`
+}
+
+func (r *record) token() *jeton.Token {
+	if r.Token == nil {
+		return nil
+	}
+	return &jeton.Token{
+		AccessToken: jeton.NewSecret(r.Token.Access), Type: r.Token.Type, RefreshToken: jeton.NewSecret(r.Token.Refresh),
+		Expiry: r.Token.Expiry, Scope: jeton.ParseScope(r.Token.Scope), Generation: r.Generation, Vars: r.Token.Vars,
+	}
+}
+
+func storeToken(t *jeton.Token) *storedToken {
+	return &storedToken{
+		Access: t.AccessToken.Reveal(), Type: t.Type, Refresh: t.RefreshToken.Reveal(),
+		Expiry: t.Expiry, Scope: t.Scope.String(), Vars: t.Vars,
+	}
+}
+
+// fingerprint tells credentials apart without showing them. It is keyed, so
+// that whoever reads the record cannot try passwords against it.
+func (r *record) fingerprint(vars jeton.Vars) string {
+	mac := hmac.New(sha256.New, r.Salt)
+	mac.Write([]byte(canonical(vars, nil)))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// canonical writes variables so that different ones never read the same.
+func canonical(vars jeton.Vars, only func(name string) bool) string {
+	var names []string
+	for name := range vars {
+		if only == nil || only(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&b, "%q=%q\n", name, vars[name])
+	}
+	return b.String()
+}
+
+// variables resolves the account's variables; those with a default may be
+// absent, the others may not.
+func (a *Account) variables(ctx context.Context) (jeton.Vars, error) {
+	vars := a.Dialect.Defaults()
+	given, err := a.Secrets(ctx)
+	if err != nil {
+		return nil, &UnavailableError{Account: a.Name, Reason: "its credentials could not be read", RetryAfter: time.Second, Cause: err}
+	}
+	for name, text := range given {
+		vars[name] = text
+	}
+	for _, name := range a.Dialect.LoginVars() {
+		if vars[name] == "" {
+			return nil, &UnavailableError{Account: a.Name, Reason: "it has no " + name, RetryAfter: time.Second}
+		}
+	}
+	return vars, nil
+}
+
+// recordKey names the record of an identity: where it logs in, and as whom.
+func (a *Account) recordKey(vars jeton.Vars) string {
+	needed := a.Dialect.LoginVars()
+	identity := canonical(vars, func(name string) bool {
+		return a.Dialect.Public(name) && (slices.Contains(needed, name) || name == "scope" || name == "resource")
+	})
+	origin := ""
+	if a.Origin != nil {
+		origin = a.Origin.String()
+	}
+	sum := sha256.Sum256([]byte(origin + "\n" + identity))
+	return store.Key("broker", a.Dialect.Name, hex.EncodeToString(sum[:16]))
+}
+
+// load reads the record. A record that is not there is a new one.
+func (k *keeper) load(ctx context.Context) (record, store.Record, error) {
+	at, err := k.b.Store.Get(ctx, k.key)
+	if errors.Is(err, store.ErrNotFound) {
+		salt := make([]byte, 32)
+		_, _ = rand.Read(salt) // it never fails
+		return record{V: 1, Salt: salt}, store.Record{Key: k.key}, nil
+	}
+	if err != nil {
+		return record{}, store.Record{}, fmt.Errorf("broker: read the record: %w", err)
+	}
+	var r record
+	if json.Unmarshal(at.Value, &r) != nil { // the cause could show a token
+		return record{}, store.Record{}, errors.New("broker: the record is damaged")
+	}
+	if r.V != 1 {
+		return record{}, store.Record{}, fmt.Errorf("broker: the record has form %d, which this version does not know", r.V)
+	}
+	return r, at, nil
+}
+
+// save writes the record if it is still at the version that was read, and
+// takes it over.
+func (k *keeper) save(ctx context.Context, r record, at store.Record) (store.Record, error) {
+	r.Rev++
+	value, err := json.Marshal(r)
+	if err != nil {
+		return at, fmt.Errorf("broker: encode the record: %w", err)
+	}
+	at.Value, at.Due = value, r.RefreshAt
+	next, err := k.b.Store.Put(ctx, at)
+	if err != nil {
+		return at, fmt.Errorf("broker: write the record: %w", err)
+	}
+	k.publish(r)
+	return next, nil
+}
+
+// change edits the record until the edit is in; the edit returns false to
+// leave it as it is.
+func (k *keeper) change(ctx context.Context, edit func(*record) bool) error {
+	for {
+		r, at, err := k.load(ctx)
+		if err != nil {
+			return err
+		}
+		if !edit(&r) {
+			k.publish(r)
+			return nil
+		}
+		if _, err := k.save(ctx, r, at); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+}

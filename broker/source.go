@@ -1,0 +1,209 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/oauth2"
+
+	"github.com/jetonhq/jeton"
+)
+
+// A Source hands out the tokens of one account: to Go code as a
+// [jeton.Source], to libraries by [Source.OAuth2], and to an [http.Client] as
+// its transport.
+type Source struct {
+	b       *Broker
+	account string
+	base    http.RoundTripper
+	vars    jeton.Vars // chosen per call; nil: the account's
+}
+
+var (
+	_ jeton.Source      = (*Source)(nil)
+	_ http.RoundTripper = (*Source)(nil)
+)
+
+// Source returns the source of an account. As a transport it sends by base;
+// nil means the broker's own.
+func (b *Broker) Source(account string, base http.RoundTripper) *Source {
+	b.init()
+	if base == nil {
+		base = b.HTTP
+	}
+	return &Source{b: b, account: account, base: base}
+}
+
+// Token returns a token that is valid now. See [Broker.Token].
+func (s *Source) Token(ctx context.Context) (*jeton.Token, error) {
+	return s.b.Token(ctx, s.account, 0)
+}
+
+// OAuth2 returns the source as golang.org/x/oauth2 has it. Do not wrap it in
+// ReuseTokenSource: that would hold a token which the broker has replaced.
+func (s *Source) OAuth2() oauth2.TokenSource { return oauth2Source{s} }
+
+type oauth2Source struct{ s *Source }
+
+// Token returns a token that is valid now; it waits for a first login at most
+// as long as [Broker.Wait].
+func (o oauth2Source) Token() (*oauth2.Token, error) {
+	t, err := o.s.Token(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &oauth2.Token{AccessToken: t.AccessToken.Reveal(), TokenType: t.Type, Expiry: t.Expiry}, nil
+}
+
+// maxReplay bounds the body of a call that can be sent again.
+const maxReplay = 1 << 20
+
+// RoundTrip sends a call with the token worn as the dialect says. If the
+// vendor answers that the token is not good, it reports that and sends the
+// call once more with the next token, provided that the body can be sent again
+// (GetBody). Where a vendor ends the old token with the new one, the call waits
+// while the token is being swapped.
+func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
+	k, err := s.b.keeper(r.Context(), s.account)
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	if err := k.gate.enter(r.Context()); err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	inside := true
+	leave := func() {
+		if inside {
+			inside = false
+			k.gate.leave()
+		}
+	}
+	t, err := s.Token(r.Context())
+	if err != nil {
+		leave()
+		closeBody(r)
+		return nil, err
+	}
+	answer, err := s.send(r, t, r.Body)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	a, _ := s.b.account(s.account)
+	if !a.Dialect.Rejected(answer.StatusCode, answer.Header) || !replayable(r) {
+		answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
+		return answer, nil
+	}
+	leave() // a report may swap the token, and that waits for running calls
+	next, err := s.b.Report(r.Context(), s.account, t.Generation)
+	if err != nil || next.Generation == t.Generation {
+		return answer, nil
+	}
+	body, err := again(r)
+	if err != nil {
+		return answer, nil
+	}
+	if err := k.gate.enter(r.Context()); err != nil {
+		return answer, nil
+	}
+	inside = true
+	discard(answer)
+	if answer, err = s.send(r, next, body); err != nil {
+		leave()
+		return nil, err
+	}
+	answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
+	return answer, nil
+}
+
+// send sends a copy of r that wears the token.
+func (s *Source) send(r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {
+	a, err := s.b.account(s.account)
+	if err != nil {
+		return nil, err
+	}
+	vars, err := a.variables(r.Context())
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	for name, text := range s.vars {
+		vars[name] = text
+	}
+	vars["access_token"] = t.AccessToken.Reveal()
+	for name, text := range t.Vars {
+		if _, ok := vars[name]; !ok {
+			vars[name] = text
+		}
+	}
+	call := r.Clone(r.Context())
+	call.Body = body
+	if err := a.Dialect.WriteCall(call, vars); err != nil {
+		closeBody(r)
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return s.base.RoundTrip(call)
+}
+
+func replayable(r *http.Request) bool {
+	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+}
+
+func again(r *http.Request) (io.ReadCloser, error) {
+	if r.GetBody == nil {
+		return http.NoBody, nil
+	}
+	return r.GetBody()
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+}
+
+func discard(answer *http.Response) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
+	_ = answer.Body.Close()
+}
+
+// leaving is the body of an answer; when it is closed, the call has ended.
+type leaving struct {
+	io.ReadCloser
+	leave func()
+}
+
+// Close ends the call.
+func (l *leaving) Close() error {
+	defer l.leave()
+	return l.ReadCloser.Close()
+}
+
+// Write passes on to bodies that are writable: those of upgraded connections.
+func (l *leaving) Write(b []byte) (int, error) {
+	if w, ok := l.ReadCloser.(io.Writer); ok {
+		return w.Write(b)
+	}
+	return 0, http.ErrNotSupported
+}
+
+// buffered makes a request's body replayable if it is small and its length is
+// known; others pass through untouched.
+func buffered(r *http.Request) error {
+	if r.Body == nil || r.ContentLength <= 0 || r.ContentLength > maxReplay {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxReplay+1))
+	if err != nil {
+		return err
+	}
+	_ = r.Body.Close()
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	return nil
+}
