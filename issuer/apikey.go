@@ -82,6 +82,8 @@ func (d *Directory) AddAPIKey(ctx context.Context, actor string, k APIKey, chose
 	err = d.create(ctx, actor, "key", k.Name, k.ID, k.Tenant, key, r)
 	if err == nil {
 		err = d.settle(ctx, k.Tenant, undo...)
+	} else if k.Owner != "" {
+		err = errors.Join(err, d.remove(context.WithoutCancel(ctx), undo[1]))
 	}
 	if err != nil {
 		return APIKey{}, jeton.Secret{}, err
@@ -186,7 +188,7 @@ func (d *Directory) changeKey(ctx context.Context, actor, action, tenant, id str
 		})
 	}
 	if err == nil && ended {
-		_, err = d.Raise(ctx, "key", id)
+		_, err = d.Raise(context.WithoutCancel(ctx), "key", id)
 	}
 	if err != nil {
 		return APIKey{}, fail("API key", id, err)
@@ -201,7 +203,7 @@ func (d *Directory) SetAPIKeyDisabled(ctx context.Context, actor, tenant, id str
 	if err != nil {
 		return err
 	}
-	err = d.setDisabled(ctx, actor, "key", id, k.Name, tenant, disabled, func() error {
+	err = d.setDisabled(ctx, actor, "key", id, k.Name, tenant, k.Disabled, disabled, func() error {
 		_, _, err := change(ctx, d, d.keyKey(id), func(r *keyRecord) error { r.Disabled = disabled; return r.of(tenant) })
 		return err
 	})

@@ -171,7 +171,7 @@ func (d *Directory) SetClientDisabled(ctx context.Context, actor, tenant, id str
 	if err != nil {
 		return err
 	}
-	err = d.setDisabled(ctx, actor, "client", id, c.Name, tenant, disabled, func() error {
+	err = d.setDisabled(ctx, actor, "client", id, c.Name, tenant, c.Disabled, disabled, func() error {
 		_, _, err := change(ctx, d, d.clientKey(id), func(r *clientRecord) error { r.Disabled = disabled; return r.of(tenant) })
 		return err
 	})

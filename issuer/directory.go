@@ -203,8 +203,9 @@ func (d *Directory) settle(ctx context.Context, tenant string, keys ...string) e
 // setDisabled audits and changes whether an entry is disabled, by write, and
 // raises its counter: after the write when disabling, for the reason that is
 // written at generation, and before it when enabling, in case the raise of the
-// disabling failed.
-func (d *Directory) setDisabled(ctx context.Context, actor, kind, id, name, tenant string, disabled bool, write func() error) error {
+// disabling failed. What is enabled already stays as it is, and so do its
+// tokens.
+func (d *Directory) setDisabled(ctx context.Context, actor, kind, id, name, tenant string, was, disabled bool, write func() error) error {
 	action := kind + ".enable"
 	if disabled {
 		action = kind + ".disable"
@@ -212,12 +213,16 @@ func (d *Directory) setDisabled(ctx context.Context, actor, kind, id, name, tena
 	if err := d.audit(ctx, actor, action, id, tenant, name); err != nil {
 		return err
 	}
+	if !was && !disabled {
+		return nil
+	}
 	if disabled {
 		if err := write(); err != nil {
 			return err
 		}
 	}
-	if _, err := d.Raise(ctx, kind, id); err != nil || disabled {
+	// Whoever asked may be gone by now, but the tokens must not live on.
+	if _, err := d.Raise(context.WithoutCancel(ctx), kind, id); err != nil || disabled {
 		return err
 	}
 	return write()
@@ -230,7 +235,7 @@ func retire[T any](ctx context.Context, d *Directory, key, kind, id string, disa
 	for {
 		_, r, err := change(ctx, d, key, disable)
 		if err == nil {
-			_, err = d.Raise(ctx, kind, id)
+			_, err = d.Raise(context.WithoutCancel(ctx), kind, id)
 		}
 		if err == nil {
 			err = d.store.Delete(ctx, r)
@@ -408,18 +413,26 @@ func (d *Directory) checkTenant(ctx context.Context, tenant string) error {
 // twice changes nothing more. Of a text that is much longer than any name may
 // be, the end is left out.
 func Fold(name string) string {
-	name = strings.TrimSpace(name)
-	if len(name) > 4*maxName {
-		name = strings.ToValidUTF8(name[:4*maxName], "")
-	}
+	name = cut(name)
 	// One round is NFKC_Casefold of Unicode, but for signs that no name may
 	// have. What folds to spaces is trimmed, which may leave room for more.
 	for range 4 {
-		folded := strings.TrimSpace(norm.NFKC.String(cases.Fold().String(norm.NFKC.String(norm.NFD.String(name)))))
+		folded := cut(norm.NFKC.String(cases.Fold().String(norm.NFKC.String(norm.NFD.String(name)))))
 		if folded == name {
 			break
 		}
 		name = folded
+	}
+	return name
+}
+
+// cut returns the beginning of a name, without spaces around it. A folded name
+// can be many times as long as what was typed.
+func cut(name string) string {
+	const limit = 4 * maxName
+	name = strings.TrimSpace(name)
+	if len(name) > limit {
+		name = strings.TrimSpace(strings.ToValidUTF8(name[:limit], ""))
 	}
 	return name
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton/store"
@@ -37,7 +38,7 @@ func (d *Directory) AddTenant(ctx context.Context, actor string, t Tenant) (Tena
 	if t.Name == "" {
 		t.Name = t.ID
 	}
-	if err := firstError(checkID("tenant ID", t.ID), checkName("name of the tenant", t.Name)); err != nil {
+	if err := firstError(checkTenantID(t.ID), checkName("name of the tenant", t.Name)); err != nil {
 		return Tenant{}, err
 	}
 	t.Created = created()
@@ -45,6 +46,14 @@ func (d *Directory) AddTenant(ctx context.Context, actor string, t Tenant) (Tena
 		return Tenant{}, err
 	}
 	return t, nil
+}
+
+// checkTenantID refuses what cannot be one segment of a path.
+func checkTenantID(id string) error {
+	if id == "." || id == ".." || strings.ContainsAny(id, `/\?#%;`) {
+		return invalid(`the tenant ID %q does not stand in a path as it is; leave out / \ ? # %% and ;`, id)
+	}
+	return checkID("tenant ID", id)
 }
 
 // Tenant returns a tenant, or an error that matches [ErrNotFound].
@@ -67,7 +76,11 @@ func (d *Directory) Tenants(ctx context.Context, after string, limit int) ([]Ten
 // SetTenantDisabled disables a tenant and ends every token of it, or enables it
 // again, which revives no token.
 func (d *Directory) SetTenantDisabled(ctx context.Context, actor, id string, disabled bool) error {
-	err := d.setDisabled(ctx, actor, "tenant", id, id, "", disabled, func() error {
+	t, err := d.Tenant(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = d.setDisabled(ctx, actor, "tenant", id, id, "", t.Disabled, disabled, func() error {
 		_, _, err := change(ctx, d, d.tenantKey(id), func(t *tenantRecord) error { t.Disabled = disabled; return nil })
 		return err
 	})

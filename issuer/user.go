@@ -127,7 +127,7 @@ func (d *Directory) SetPassword(ctx context.Context, actor, tenant, name string,
 		_, _, err = change(ctx, d, d.userKey(tenant, name), same(u.ID, func(r *userRecord) { r.Password = hash }))
 	}
 	if err == nil {
-		_, err = d.Raise(ctx, "user", u.ID)
+		_, err = d.Raise(context.WithoutCancel(ctx), "user", u.ID)
 	}
 	return fail("user", name, err)
 }
@@ -150,7 +150,7 @@ func (d *Directory) SetUserDisabled(ctx context.Context, actor, tenant, name str
 	if err != nil {
 		return err
 	}
-	err = d.setDisabled(ctx, actor, "user", u.ID, u.Name, tenant, disabled, func() error {
+	err = d.setDisabled(ctx, actor, "user", u.ID, u.Name, tenant, u.Disabled, disabled, func() error {
 		_, _, err := change(ctx, d, d.userKey(tenant, name), same(u.ID, func(r *userRecord) { r.Disabled = disabled }))
 		return err
 	})
