@@ -173,8 +173,10 @@ func (fs *families) put(ctx context.Context, f *family) error {
 	}
 	r := f.record
 	r.Key, r.Value, r.Due = fs.key(f.id), value, time.Now().Add(fs.lifetime)
-	f.record, err = fs.store.Put(ctx, r)
-	return err
+	if f.record, err = fs.store.Put(ctx, r); err != nil {
+		return fmt.Errorf("issuer: write a refresh family: %w", err)
+	}
+	return nil
 }
 
 // find returns the family that the token is or was of, or an error that matches
@@ -195,11 +197,11 @@ func (fs *families) find(ctx context.Context, token jeton.Secret) (*family, erro
 func (fs *families) get(ctx context.Context, id string) (*family, error) {
 	r, err := fs.store.Get(ctx, fs.key(id))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("issuer: read a refresh family: %w", err)
 	}
 	f := &family{id: id, record: r}
 	if err := json.Unmarshal(r.Value, f); err != nil || f.V != 1 {
-		return nil, fmt.Errorf("family record %s is not readable", id)
+		return nil, fmt.Errorf("issuer: the refresh family %s has a form that this version does not know", id)
 	}
 	if !time.Now().Before(r.Due) {
 		return nil, store.ErrNotFound
@@ -259,8 +261,10 @@ func (fs *families) end(ctx context.Context, id string) error {
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return nil
+		case err == nil:
+			return nil
 		case !errors.Is(err, store.ErrConflict):
-			return err
+			return fmt.Errorf("issuer: end a refresh family: %w", err)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package issuer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/jetonhq/jeton"
@@ -136,8 +135,5 @@ func (r *Realm) reload(ctx context.Context, f *family) (*party, error) {
 	if err != nil && refusal(err) {
 		return nil, jeton.InvalidGrant
 	}
-	if err != nil {
-		return nil, fmt.Errorf("issuer: read whom a refresh token is for: %w", err)
-	}
-	return p, nil
+	return p, err
 }

@@ -3,7 +3,6 @@ package issuer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,13 +21,10 @@ import (
 // up to the caller, who has the call.
 func (r *Realm) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
 	claims, err := r.verify(ctx, bearer)
-	switch {
-	case err == nil:
-		return claims, nil
-	case refusal(err):
-		return nil, asError(err, "the access token is not good")
+	if code, bare := errors.AsType[jeton.Code](err); bare {
+		return nil, jeton.Refuse(code, "the access token is not good")
 	}
-	return nil, fmt.Errorf("issuer: verify a token of realm %s: %w", r.name, err)
+	return claims, err
 }
 
 func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
@@ -69,15 +65,6 @@ func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims,
 		ID: k.ID, Issuer: r.url, Subject: subject, Tenant: k.Tenant,
 		Audience: []string{r.url}, Scope: k.Scope, IssuedAt: k.Created,
 	}, nil
-}
-
-// asError gives a bare code a description.
-func asError(err error, description string) error {
-	if _, ok := errors.AsType[*jeton.Error](err); ok {
-		return err
-	}
-	code, _ := errors.AsType[jeton.Code](err)
-	return jeton.Refuse(code, description)
 }
 
 // serveVerify answers the dialect's own question whether a token is good.
