@@ -1,146 +1,235 @@
-// Package limit counts login attempts in sliding windows and blocks those who
-// make too many. It holds its counts in memory, so a limit counts for one
-// process.
+// Package limit counts login attempts and refuses those that are too many. It
+// decides before any password is looked at, so it knows keys and times and
+// nothing about who is right.
+//
+// Limits are kept in memory and hold for one process.
 package limit
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"sync"
 	"time"
 )
 
-// A Rule allows Count events under Key in any window of Per.
+// A Rule allows Count attempts under Key in any time span of length Per. A
+// Count below 1 allows none; a Per that is not positive makes the rule void.
 type Rule struct {
 	Key   string
 	Count int
 	Per   time.Duration
 }
 
-// A Limiter counts. Its zero value is ready; it is safe for concurrent use and
-// its decisions are atomic over all the rules of one call.
+// A Limiter keeps the attempts and the blocks of keys. Its zero value is ready,
+// and its fields are set before it is used first. It is safe for concurrent
+// use: of attempts that come at the same time exactly as many are allowed as a
+// rule allows.
+//
+// A block of a key begins with the first refusal and lasts until its rule has
+// room again. Each further attempt while it lasts doubles what remains of it.
+// It ends by itself.
 type Limiter struct {
-	// MaxBlock bounds how long hammering can make a block; zero means 15
-	// minutes.
-	MaxBlock time.Duration
+	MaxBlock time.Duration // beyond which hammering lengthens no block; zero: 15 minutes
+	MaxKeys  int           // remembered at most; zero: 100,000
 
-	// MaxKeys bounds the keys that are remembered; zero means 100,000. Beyond
-	// it the key that was idle longest is forgotten, blocked ones last.
-	MaxKeys int
-
-	mu      sync.Mutex
-	entries map[string]*list.Element // :: key -> element of recent
-	recent  list.List                // of *entry, the one used last in front
+	mu      sync.Mutex               // guards what follows
+	start   time.Time                // what the times below are measured from; they do not follow a clock that is set
+	entries map[string]*list.Element // :: key -> element of free or blocked, holding an *entry
+	free    list.List                // entries that are not blocked, used last in front
+	blocked list.List                // entries that are, or were when last touched, used last in front
 }
 
-// An entry is what is known of one key.
+const (
+	defaultMaxBlock = 15 * time.Minute
+	defaultMaxKeys  = 100_000
+)
+
+// An entry is what the limiter knows about a key.
 type entry struct {
-	key    string
-	events []time.Time // in the window, oldest first; never more than the rule's count
-	until  time.Time   // blocked before this; zero: not blocked
+	key   string
+	times []time.Duration // the latest attempts that counted, in order; never more than the rule's Count
+	idle  time.Duration   // when none of times counts any more
+	until time.Duration   // end of the block
 }
 
-// Attempt asks for one event under all of the rules. It returns zero if none
-// is over its limit, and has then counted the event under each. Otherwise it
-// counts nothing and returns how long to wait, and the first rule that is over
-// its limit is blocked: until its window has room again at first, and with
-// every attempt during the block for twice as long as is left, up to MaxBlock.
-// A block ends by itself.
-func (l *Limiter) Attempt(rules ...Rule) (wait time.Duration) {
+// Attempt returns 0 and counts the attempt under every rule, if all of them
+// have room. Otherwise it counts under none, blocks the key of the first rule
+// without room or lengthens its block, and returns after what time all of the
+// rules will have room, in whole seconds, rounded up.
+func (l *Limiter) Attempt(rules ...Rule) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	for _, r := range rules {
-		e := l.entry(r.Key)
-		left := e.wait(r, now)
-		if left <= 0 {
+	now := l.now()
+	first, longest := -1, time.Duration(0)
+	for i, r := range rules {
+		wait := l.wait(r, now)
+		if wait <= 0 {
 			continue
 		}
-		if now.Before(e.until) {
-			left = max(left, min(2*left, l.maxBlock()))
+		if first < 0 {
+			first = i
+			wait = l.block(r, wait, now)
 		}
-		e.until = now.Add(left)
-		return left
+		longest = max(longest, wait)
 	}
-	for _, r := range rules {
-		e := l.entry(r.Key)
-		e.until = time.Time{}
-		e.events = append(e.events, now)
+	if first < 0 {
+		l.count(rules, now)
 	}
-	return 0
+	return roundUp(longest)
 }
 
-// Peek returns what Attempt would, counts nothing and lengthens no block.
-func (l *Limiter) Peek(rules ...Rule) (wait time.Duration) {
+// Peek returns what [Limiter.Attempt] would find, and changes nothing: no
+// attempt is counted and no block begins.
+func (l *Limiter) Peek(rules ...Rule) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
+	now := l.now()
+	longest := time.Duration(0)
 	for _, r := range rules {
-		if e, ok := l.entries[r.Key]; ok {
-			wait = max(wait, e.Value.(*entry).wait(r, now))
-		}
+		longest = max(longest, l.wait(r, now))
 	}
-	return wait
+	return roundUp(longest)
 }
 
-// wait returns how long the key is over the rule's limit, and forgets events
-// that have left the window.
-func (e *entry) wait(r Rule, now time.Time) time.Duration {
-	gone := 0
-	for gone < len(e.events) && now.Sub(e.events[gone]) >= r.Per {
-		gone++
+// Count counts an attempt under every rule, also where there is no room.
+func (l *Limiter) Count(rules ...Rule) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(rules, l.now())
+}
+
+func (l *Limiter) now() time.Duration {
+	if l.entries == nil {
+		l.start, l.entries = time.Now(), map[string]*list.Element{}
 	}
-	e.events = append(e.events[:0], e.events[gone:]...)
-	left := e.until.Sub(now)
-	if over := len(e.events) - r.Count; over >= 0 && r.Count > 0 {
-		left = max(left, r.Per-now.Sub(e.events[over]))
+	return time.Since(l.start)
+}
+
+func roundUp(d time.Duration) time.Duration {
+	return (d + time.Second - 1).Truncate(time.Second)
+}
+
+// wait returns how long the rule has no room. It changes nothing.
+func (l *Limiter) wait(r Rule, now time.Duration) time.Duration {
+	if r.Per <= 0 {
+		return 0
 	}
-	return left
+	element := l.entries[shorten(r.Key)]
+	if element == nil {
+		if r.Count < 1 {
+			return r.Per
+		}
+		return 0
+	}
+	e := element.Value.(*entry)
+	wait := e.until - now
+	switch {
+	case r.Count < 1:
+		wait = max(wait, r.Per)
+	case len(e.times) >= r.Count:
+		// There is room when the oldest of the last Count attempts is Per old.
+		wait = max(wait, e.times[len(e.times)-r.Count]+r.Per-now)
+	}
+	return max(wait, 0)
+}
+
+// block blocks the key of a rule that has no room for wait, or doubles what
+// remains of its block. It returns what remains then.
+func (l *Limiter) block(r Rule, wait, now time.Duration) time.Duration {
+	e := l.touch(r.Key, now)
+	if e.until > now {
+		wait = max(wait, min(2*wait, l.maxBlock()))
+	}
+	e.until = now + wait
+	l.place(e, now)
+	return wait
 }
 
 func (l *Limiter) maxBlock() time.Duration {
 	if l.MaxBlock > 0 {
 		return l.MaxBlock
 	}
-	return 15 * time.Minute
+	return defaultMaxBlock
 }
 
-// entry returns what is known of a key, and makes it the one used last.
-func (l *Limiter) entry(key string) *entry {
-	if at, ok := l.entries[key]; ok {
-		l.recent.MoveToFront(at)
-		return at.Value.(*entry)
+func (l *Limiter) count(rules []Rule, now time.Duration) {
+	for _, r := range rules {
+		if r.Per <= 0 || r.Count < 1 {
+			continue
+		}
+		e := l.touch(r.Key, now)
+		if drop := len(e.times) + 1 - r.Count; drop > 0 {
+			e.times = e.times[:copy(e.times, e.times[drop:])]
+		}
+		e.times = append(e.times, now)
+		e.idle = max(e.idle, now+r.Per)
 	}
-	if l.entries == nil {
-		l.entries = map[string]*list.Element{}
+}
+
+// shorten returns the key under which a key is kept: names come from outside,
+// and a long one must not take more memory than others.
+func shorten(key string) string {
+	if len(key) <= sha256.Size*2 {
+		return key
 	}
-	l.makeRoom()
+	sum := sha256.Sum256([]byte(key))
+	return string(sum[:])
+}
+
+// touch returns the entry of a key as the one used last, and makes it, and room
+// for it, if there is none.
+func (l *Limiter) touch(key string, now time.Duration) *entry {
+	key = shorten(key)
+	if element := l.entries[key]; element != nil {
+		e := element.Value.(*entry)
+		l.place(e, now)
+		return e
+	}
+	l.makeRoom(now)
 	e := &entry{key: key}
-	l.entries[key] = l.recent.PushFront(e)
+	l.entries[key] = l.free.PushFront(e)
 	return e
 }
 
-// makeRoom forgets a key if there are too many. A blocked key that is due to
-// go gets another turn, so that nobody ends a block by flooding other keys;
-// after a few of them the next one goes all the same.
-func (l *Limiter) makeRoom() {
-	limit := l.MaxKeys
-	if limit <= 0 {
-		limit = 100_000
+// place moves an entry to the front of the list where it belongs.
+func (l *Limiter) place(e *entry, now time.Duration) {
+	element := l.entries[e.key]
+	l.free.Remove(element)
+	l.blocked.Remove(element) // an element of another list stays there
+	to := &l.free
+	if e.until > now {
+		to = &l.blocked
 	}
-	if len(l.entries) < limit {
-		return
-	}
-	now := time.Now()
-	const turns = 16
-	for range turns {
-		last := l.recent.Back()
-		e := last.Value.(*entry)
-		if !now.Before(e.until) {
-			break
+	l.entries[e.key] = to.PushFront(e)
+}
+
+// makeRoom forgets entries that no longer say anything, a few at a time, and
+// further ones if there are too many: the one that was used least recently
+// among those that are not blocked, and a blocked one only if all are.
+func (l *Limiter) makeRoom(now time.Duration) {
+	for range 2 {
+		if last := l.blocked.Back(); last != nil && last.Value.(*entry).until <= now {
+			e := l.blocked.Remove(last).(*entry)
+			l.entries[e.key] = l.free.PushBack(e)
 		}
-		l.recent.MoveToFront(last)
+		if last := l.free.Back(); last != nil && last.Value.(*entry).idle <= now {
+			l.forget(&l.free)
+		}
 	}
-	last := l.recent.Back()
-	delete(l.entries, last.Value.(*entry).key)
-	l.recent.Remove(last)
+	limit := l.MaxKeys
+	if limit < 1 {
+		limit = defaultMaxKeys
+	}
+	for len(l.entries) >= limit {
+		if l.free.Len() > 0 {
+			l.forget(&l.free)
+		} else {
+			l.forget(&l.blocked)
+		}
+	}
+}
+
+func (l *Limiter) forget(from *list.List) {
+	e := from.Remove(from.Back()).(*entry)
+	delete(l.entries, e.key)
 }
