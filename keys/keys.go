@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,8 @@ import (
 // A Ring is the set of keys of one realm: one that signs, the next one, which
 // is published before its first use, and old ones, whose tokens are still
 // good. It lives in one record of a store, which several processes may share;
-// each looks for changes once a minute, and when it meets a key that it does
-// not know. Open makes one. It is safe for concurrent use.
+// each that is in use looks for changes once a second. Open makes one. It is
+// safe for concurrent use.
 type Ring struct {
 	// Retention is how long a key is accepted after it stopped signing; it is
 	// to be at least the longest lifetime of a token. Zero means 48 hours.
@@ -39,19 +40,18 @@ type Ring struct {
 
 	set atomic.Pointer[set]
 
-	mu     sync.Mutex // held while the record is read; guards loaded
-	loaded time.Time  // when the record was last read, or tried to be
+	reading chan struct{} // holds one value while somebody reads the record, who owns the two below
+	loaded  time.Time     // when the record was last read, or tried to be
+	failed  error         // what came of that
 }
 
-// reloadEvery is how old the set may be before the record is looked at again.
-const reloadEvery = time.Minute
-
-// unknownEvery bounds how often a token with an unknown kid causes a read.
-const unknownEvery = time.Second
+// reloadEvery is how old the set may be before the record is read again, and
+// how often at most that happens, whatever kids are asked for.
+const reloadEvery = time.Second
 
 // record is the stored form of a ring.
 //
-//	{"v":1, "keys":[{"jwk":{...private...}, "from":"2026-01-02T03:04:05Z", "until":"..."}]}
+//	{"v":1, "keys":[{"jwk":{...private...}, "until":"2026-01-02T03:04:05Z"}]}
 type record struct {
 	V    int         `json:"v"`
 	Keys []storedKey `json:"keys"` // oldest first; the last is the next one, the one before it signs
@@ -79,7 +79,7 @@ func Open(ctx context.Context, st store.Store, key, alg string) (*Ring, error) {
 	if alg == "" {
 		alg = string(jose.ES256)
 	}
-	r := &Ring{store: st, key: key, alg: jose.SignatureAlgorithm(alg)}
+	r := &Ring{store: st, key: key, alg: jose.SignatureAlgorithm(alg), reading: make(chan struct{}, 1)}
 	switch r.alg {
 	case jose.ES256, jose.EdDSA, jose.RS256, jose.HS256:
 	default:
@@ -101,42 +101,62 @@ func Open(ctx context.Context, st store.Store, key, alg string) (*Ring, error) {
 // begin makes the last two keys ones of the ring's algorithm.
 func (r *Ring) begin(rec *record, now time.Time) error {
 	if n := len(rec.Keys); n >= 2 && rec.Keys[n-2].JWK.Algorithm == string(r.alg) {
-		return nil
+		return errUnchanged
 	}
 	for i := range rec.Keys {
 		if rec.Keys[i].Until.IsZero() {
 			rec.Keys[i].Until = now.Add(r.retention())
 		}
 	}
-	for range 2 {
-		k, err := generate(r.alg)
-		if err != nil {
-			return err
-		}
-		rec.Keys = append(rec.Keys, storedKey{JWK: k})
-	}
-	return nil
+	return errors.Join(rec.generate(r.alg), rec.generate(r.alg))
 }
 
 // Rotate makes the next key the one that signs, generates a new next one, and
 // drops the keys whose retention is over. Tokens that the key before signed
-// stay good for the retention.
+// stay good for the retention. If another process rotates at the same time, the
+// ring is rotated once, so that the next key stays published before its use.
 func (r *Ring) Rotate(ctx context.Context, now time.Time) error {
+	signs := ""
 	return r.change(ctx, now, func(rec *record, now time.Time) error {
-		keep := rec.Keys[:0]
-		for _, k := range rec.Keys {
-			if k.Until.IsZero() || now.Before(k.Until) {
-				keep = append(keep, k)
-			}
+		rec.drop(func(k storedKey) bool { return !k.Until.IsZero() && !now.Before(k.Until) })
+		n := len(rec.Keys)
+		if n < 2 {
+			return errNoKeys
 		}
-		rec.Keys = keep
-		if n := len(rec.Keys); n >= 2 {
-			rec.Keys[n-2].Until = now.Add(r.retention())
+		if kid := rec.Keys[n-2].JWK.KeyID; signs == "" {
+			signs = kid
+		} else if signs != kid {
+			return errUnchanged
 		}
-		k, err := generate(r.alg)
-		rec.Keys = append(rec.Keys, storedKey{JWK: k})
-		return err
+		rec.Keys[n-2].Until = now.Add(r.retention())
+		return rec.generate(r.alg)
 	})
+}
+
+// Remove removes a key that somebody else may have got hold of. Tokens that it
+// signed are refused at once, by other processes within a second. If it is the
+// one that signs, the next one takes over.
+func (r *Ring) Remove(ctx context.Context, kid string) error {
+	return r.change(ctx, time.Now(), func(rec *record, _ time.Time) error {
+		n, last := len(rec.Keys), len(rec.Keys)-2
+		old := slices.IndexFunc(rec.Keys, func(k storedKey) bool { return k.JWK.KeyID == kid })
+		if old < 0 {
+			return fmt.Errorf("keys: there is no key %q", kid)
+		}
+		if rec.drop(func(k storedKey) bool { return k.JWK.KeyID == kid }); old < last || n < 2 {
+			return nil
+		}
+		return rec.generate(r.alg)
+	})
+}
+
+func (rec *record) drop(drop func(storedKey) bool) { rec.Keys = slices.DeleteFunc(rec.Keys, drop) }
+
+// generate adds a key as the next one.
+func (rec *record) generate(alg jose.SignatureAlgorithm) error {
+	k, err := generate(alg)
+	rec.Keys = append(rec.Keys, storedKey{JWK: k})
+	return err
 }
 
 func (r *Ring) retention() time.Duration {
@@ -145,6 +165,11 @@ func (r *Ring) retention() time.Duration {
 	}
 	return 48 * time.Hour
 }
+
+var (
+	errUnchanged = errors.New("nothing to change") // of an edit
+	errNoKeys    = errors.New("keys: the stored ring has no keys")
+)
 
 // change edits the record by compare-and-swap and takes the result over.
 func (r *Ring) change(ctx context.Context, now time.Time, edit func(*record, time.Time) error) error {
@@ -161,7 +186,11 @@ func (r *Ring) change(ctx context.Context, now time.Time, edit func(*record, tim
 				return err
 			}
 		}
-		if err := edit(&rec, now); err != nil {
+		err = edit(&rec, now)
+		if errors.Is(err, errUnchanged) {
+			return r.load(ctx, 0)
+		}
+		if err != nil {
 			return err
 		}
 		if stored.Value, err = json.Marshal(rec); err != nil {
@@ -189,51 +218,91 @@ func parseRecord(b []byte) (record, error) {
 	return rec, nil
 }
 
-// load reads the record unless it was read less than the given time ago.
+// load reads the record, or returns what came of the last time if that is less
+// than the given time ago.
 func (r *Ring) load(ctx context.Context, notWithin time.Duration) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.loadLocked(ctx, notWithin)
+	select {
+	case r.reading <- struct{}{}:
+		defer func() { <-r.reading }()
+		return r.read(ctx, notWithin)
+	case <-ctx.Done():
+		return fmt.Errorf("keys: read the ring: %w", ctx.Err())
+	}
 }
 
-func (r *Ring) loadLocked(ctx context.Context, notWithin time.Duration) error {
-	now := time.Now()
-	if notWithin > 0 && now.Sub(r.loaded) < notWithin {
-		return nil
+// read is load for those whose turn it is.
+func (r *Ring) read(ctx context.Context, notWithin time.Duration) error {
+	if notWithin > 0 && time.Since(r.loaded) < notWithin {
+		return r.failed
 	}
+	now := time.Now()
+	s, err := r.fetch(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err // it was the caller who gave up, and the next one may try
+	}
+	r.loaded, r.failed = now, err
+	if err == nil {
+		r.set.Store(s)
+	}
+	return err
+}
+
+func (r *Ring) fetch(ctx context.Context) (*set, error) {
 	stored, err := r.store.Get(ctx, r.key)
-	r.loaded = now
 	if err != nil {
-		return fmt.Errorf("keys: read the ring: %w", err)
+		return nil, fmt.Errorf("keys: read the ring: %w", err)
 	}
 	rec, err := parseRecord(stored.Value)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(rec.Keys) < 2 {
-		return errors.New("keys: the stored ring has no keys")
+		return nil, errNoKeys
 	}
 	s := &set{signer: map[string]jose.Signer{}, byID: map[string]storedKey{}, current: rec.Keys[len(rec.Keys)-2].JWK}
 	for _, k := range rec.Keys {
-		if secret, symmetric := k.JWK.Key.([]byte); k.JWK.KeyID == "" || symmetric && len(secret) < 32 || !symmetric && !k.JWK.Valid() {
-			return errors.New("keys: the stored ring has a key that is not valid")
+		if _, twice := s.byID[k.JWK.KeyID]; twice || !usable(k.JWK) {
+			return nil, fmt.Errorf("keys: the stored key %q is not one to use", k.JWK.KeyID)
 		}
 		s.byID[k.JWK.KeyID] = k
 		s.order = append(s.order, k.JWK.KeyID)
 	}
-	r.set.Store(s)
-	return nil
+	return s, nil
 }
 
-// fresh returns the set, at most a minute old if the store answers. A store
+// usable reports whether a key is for signatures and of the kind and size that
+// its algorithm has (RFC 7518 section 3.1).
+func usable(k jose.JSONWebKey) bool {
+	if k.KeyID == "" || k.Use != "sig" {
+		return false
+	}
+	switch key := k.Key.(type) {
+	case *ecdsa.PrivateKey:
+		return k.Algorithm == string(jose.ES256) && key.Curve == elliptic.P256() && k.Valid()
+	case ed25519.PrivateKey:
+		return k.Algorithm == string(jose.EdDSA) && k.Valid()
+	case *rsa.PrivateKey:
+		return k.Algorithm == string(jose.RS256) && key.N.BitLen() >= 2048 && k.Valid()
+	case []byte:
+		return k.Algorithm == string(jose.HS256) && len(key) >= 32
+	}
+	return false
+}
+
+// fresh returns the set, at most a second old if the store answers. A store
 // that is down or slow does not stop what the ring can still do: one caller
 // waits for it, a little, and the others go on.
 func (r *Ring) fresh(ctx context.Context) *set {
-	if r.mu.TryLock() {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		_ = r.loadLocked(ctx, reloadEvery)
+	select {
+	case r.reading <- struct{}{}:
+		short, cancel := context.WithTimeout(ctx, 2*time.Second)
+		if err := r.read(short, reloadEvery); err != nil && ctx.Err() == nil {
+			// What was too slow is not asked by everybody in turn.
+			r.loaded, r.failed = time.Now(), err
+		}
 		cancel()
-		r.mu.Unlock()
+		<-r.reading
+	default:
 	}
 	return r.set.Load()
 }

@@ -2,10 +2,12 @@ package keys
 
 import (
 	"context"
+	"crypto/elliptic"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/big"
 	"strings"
 	"time"
 
@@ -25,13 +27,20 @@ func (r *Ring) Sign(ctx context.Context, typ string, claims map[string]any) (str
 	if err != nil {
 		return "", fmt.Errorf("keys: encode the claims: %w", err)
 	}
-	signer, err := r.fresh(ctx).signerFor(typ)
+	if _, err := strictjson.Object(payload); err != nil {
+		return "", fmt.Errorf("keys: encode the claims: %w, and nobody would take the token", err)
+	}
+	keys := r.fresh(ctx)
+	signer, err := keys.signerFor(typ)
 	if err != nil {
 		return "", fmt.Errorf("keys: make a signer: %w", err)
 	}
 	jws, err := signer.Sign(payload)
 	if err != nil {
 		return "", fmt.Errorf("keys: sign: %w", err)
+	}
+	if keys.current.Algorithm == string(jose.ES256) {
+		lower(jws.Signatures[0].Signature)
 	}
 	token, err := jws.CompactSerialize()
 	if err != nil {
@@ -94,6 +103,9 @@ func (r *Ring) Verify(ctx context.Context, token jeton.Secret) (typ string, clai
 	if err != nil {
 		return "", nil, refuse()
 	}
+	if k.JWK.Algorithm == string(jose.ES256) && high(jws.Signatures[0].Signature) {
+		return "", nil, refuse()
+	}
 	if _, err := jws.Verify(verificationKey(k.JWK)); err != nil {
 		return "", nil, refuse()
 	}
@@ -101,6 +113,27 @@ func (r *Ring) Verify(ctx context.Context, token jeton.Secret) (typ string, clai
 		return "", nil, refuse()
 	}
 	return typ, claims, nil
+}
+
+// Of an ECDSA signature (r, s) there is a second form, (r, -s), which anybody
+// can compute. The ring makes and takes the one with the lower s only.
+var (
+	order     = elliptic.P256().Params().N
+	halfOrder = new(big.Int).Rsh(order, 1)
+)
+
+// high reports whether a signature, r and s of 32 bytes each, is not in the form
+// that the ring takes.
+func high(signature []byte) bool {
+	return len(signature) != 64 || new(big.Int).SetBytes(signature[32:]).Cmp(halfOrder) > 0
+}
+
+// lower brings a good signature into that form.
+func lower(signature []byte) {
+	if high(signature) {
+		s := new(big.Int).SetBytes(signature[32:])
+		s.Sub(order, s).FillBytes(signature[32:])
+	}
 }
 
 func verificationKey(k jose.JSONWebKey) any {
@@ -119,7 +152,7 @@ func (r *Ring) find(ctx context.Context, kid string) (storedKey, bool, error) {
 	if k, ok := r.fresh(ctx).byID[kid]; ok {
 		return k, true, nil
 	}
-	if err := r.load(ctx, unknownEvery); err != nil {
+	if err := r.load(ctx, reloadEvery); err != nil {
 		return storedKey{}, false, err
 	}
 	k, ok := r.set.Load().byID[kid]

@@ -55,11 +55,11 @@ func TestHammering(t *testing.T) {
 		if last != 10*time.Minute {
 			t.Fatalf("the block grew to %v, want the cap", last)
 		}
-		time.Sleep(10*time.Minute - 1)
+		time.Sleep(10*time.Minute - time.Nanosecond)
 		if l.Peek(ten) != time.Second {
 			t.Fatal("the block ended early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if wait := l.Attempt(ten); wait != 0 {
 			t.Fatalf("the block did not end: %v", wait)
 		}
