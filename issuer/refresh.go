@@ -58,6 +58,9 @@ func (r *Realm) renew(ctx context.Context, a *attempt, client *Client, worn *tok
 			return nil, jeton.InvalidGrant // with no effect: who asks is not the holder
 		}
 		a.entry.Target = f.User
+		if a.entry.Actor == "" {
+			a.entry.Actor = f.Name // a form that names nobody
+		}
 		standing := r.families.standing(f, presented)
 		if standing == spent {
 			return nil, r.endSpent(ctx, a, f)

@@ -378,3 +378,70 @@ func TestVerifyExchange(t *testing.T) {
 	want(t, m.get("/v1/me"), 401)
 	want(t, send(t, m, http.MethodPost, "/v1/me", "", ""), 405)
 }
+
+// Whatever a token hangs on ends it: its tenant, its client, its user, the key
+// that it is worn with.
+func TestEnded(t *testing.T) {
+	m := seeded(t, "alvys", nil, nil)
+	token := m.token()
+	if err := m.directory.SetTenantDisabled(t.Context(), "test", "acme", true); err != nil {
+		t.Fatal(err)
+	}
+	if want(t, m.login(), 401, jeton.InvalidClient); m.good(token) {
+		t.Error("a token of a disabled tenant is good")
+	}
+	b := seeded(t, "oauth2", nil, nil)
+	login, own := b.password().text("access_token"), b.token()
+	if err := b.directory.RemoveUser(t.Context(), "test", "", "demo@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	b.addUser("", "demo@example.com", "demo-password", "") // the name comes back, the user does not
+	if b.good(login) || !b.good(own) {
+		t.Error("removing a user ends the user's tokens and no others")
+	}
+	a := seeded(t, "altrata", nil, nil)
+	token = a.token()
+	keys, err := a.directory.APIKeys(t.Context(), "", "", 10)
+	if err != nil || len(keys) != 1 {
+		t.Fatal(keys, err)
+	}
+	if err := a.directory.SetAPIKeyDisabled(t.Context(), "test", "", keys[0].ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if want(t, a.login(), 401, jeton.InvalidClient); a.good(token) {
+		t.Error("a token of a disabled API key is good")
+	}
+}
+
+// MISTAKES 47: a password and another user's API key do not go together.
+func TestOthersAPIKey(t *testing.T) {
+	b := seeded(t, "altrata", nil, nil)
+	u := b.addUser("", "mallory", "mallory-password", "")
+	b.addKey(APIKey{Name: "mallory's", Owner: u.ID}, "mallory-api-key")
+	generated := b.addKey(APIKey{Name: "nobody's"}, "")
+	for _, key := range []string{"mallory-api-key", generated.Reveal()} {
+		want(t, b.login(header("x-api-key", key)), 401, jeton.InvalidClient)
+	}
+	want(t, b.login(basic("mallory", "mallory-password")), 401, jeton.InvalidClient)
+	want(t, b.login(basic("mallory", "mallory-password"), header("x-api-key", "mallory-api-key")), 200)
+}
+
+// MISTAKES 48: rotating the signing keys is no outage.
+func TestKeysRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := seeded(t, "web1on1", nil, nil)
+		old := b.token()
+		for range 3 {
+			if err := b.Keys().Rotate(t.Context(), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if !b.good(old) || !b.good(b.token()) {
+				t.Fatal("a token is not good after a rotation")
+			}
+		}
+		time.Sleep(24*time.Hour - time.Second)
+		if !b.good(old) {
+			t.Error("a key went before the tokens that it signed")
+		}
+	})
+}
