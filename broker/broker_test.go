@@ -622,3 +622,78 @@ func TestCloseIsQuick(t *testing.T) {
 		closeBroker(t, next)
 	})
 }
+
+// blind is a store that has lost its compare-and-swap.
+type blind struct{ store.Store }
+
+func (b blind) Put(ctx context.Context, r store.Record) (store.Record, error) {
+	for {
+		now, err := b.Store.Get(ctx, r.Key)
+		if errors.Is(err, store.ErrNotFound) {
+			now = store.Record{}
+		}
+		r.Version = now.Version
+		if r, err := b.Store.Put(ctx, r); !errors.Is(err, store.ErrConflict) {
+			return r, err
+		}
+	}
+}
+
+// TestFirstCallersCanFail shows that it is compare-and-swap which makes one
+// login of many: over a store without it there are more.
+func TestFirstCallersCanFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, st := newVendor(t, "iadvize"), blind{slowStore()}
+		all := []*Broker{v.broker(st, newCredentials()), v.broker(st, newCredentials()), v.broker(st, newCredentials())}
+		var wg sync.WaitGroup
+		for _, b := range all {
+			wg.Go(func() { b.Token(t.Context(), "a", 0) })
+		}
+		wg.Wait()
+		if logins, _, _ := v.count(); logins < 2 {
+			t.Errorf("%d logins without compare-and-swap; the tests of one login prove nothing", logins)
+		}
+		for _, b := range all {
+			closeBroker(t, b)
+		}
+	})
+}
+
+// TestSingleFlight: 1,000 callers in one process cost the store what one does.
+func TestSingleFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, "iadvize")
+		faults, puts := new(storetest.Faults), 0
+		var mu sync.Mutex
+		faults.Decide(func(op, key string) storetest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if op == "put" {
+				puts++
+			}
+			return storetest.Healthy
+		})
+		b := v.broker(storetest.Faulty(slowStore(), faults), newCredentials())
+		readers(t, 1000, func() (*jeton.Token, error) { return b.Token(t.Context(), "a", 0) })
+		if puts != 4 { // lease, two budgets, token
+			t.Errorf("1000 callers cost %d writes, want 4", puts)
+		}
+		closeBroker(t, b)
+	})
+}
+
+func BenchmarkToken(b *testing.B) {
+	t := &testing.T{}
+	v := newVendor(t, "iadvize")
+	v.latency = 0
+	br := v.broker(store.NewMemory(), newCredentials())
+	if _, err := br.Token(b.Context(), "a", 0); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := br.Token(b.Context(), "a", 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
