@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -468,14 +469,16 @@ func TestSlowLogin(t *testing.T) {
 		for _, b := range []*Broker{a, b} {
 			b.Lease = 3 * time.Second
 		}
-		failed := 0
+		var failed atomic.Int64
 		var wg sync.WaitGroup
 		for _, b := range []*Broker{a, b} {
-			wg.Go(func() { failed += readers(t, 20, func() (*jeton.Token, error) { return b.Token(t.Context(), "a", 0) }) })
+			wg.Go(func() {
+				failed.Add(int64(readers(t, 20, func() (*jeton.Token, error) { return b.Token(t.Context(), "a", 0) })))
+			})
 		}
 		wg.Wait()
-		if logins, _, _ := v.count(); logins != 1 || failed != 0 {
-			t.Errorf("%d logins, %d readers failed", logins, failed)
+		if logins, _, _ := v.count(); logins != 1 || failed.Load() != 0 {
+			t.Errorf("%d logins, %d readers failed", logins, failed.Load())
 		}
 		closeBroker(t, a)
 		closeBroker(t, b)

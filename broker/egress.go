@@ -70,14 +70,14 @@ func egressPath(u *url.URL) (account, path string, err error) {
 	escaped := u.EscapedPath()
 	rest, ok := strings.CutPrefix(escaped, "/to/")
 	if !ok {
-		return "", "", errors.New("the path is to be /to/{account}/...")
+		return "", "", errors.New("the path is to be /to/{account}/{path}")
 	}
 	account, path, slash := strings.Cut(rest, "/")
 	if slash {
 		path = "/" + path
 	}
 	if account, err = url.PathUnescape(account); err != nil || account == "" {
-		return "", "", errors.New("the path is to be /to/{account}/...")
+		return "", "", errors.New("the path is to be /to/{account}/{path}")
 	}
 	lower := strings.ToLower(path)
 	for _, bad := range []string{"%2f", "%5c", "%00", "\\", "//"} {
