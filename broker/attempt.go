@@ -94,6 +94,7 @@ type login struct {
 	k    *keeper
 	want want
 	vars jeton.Vars
+	old  *jeton.Token // that it replaces; nil: none
 
 	mu     sync.Mutex // guards rec and at, and makes writes wait for one another
 	rec    record
@@ -103,9 +104,9 @@ type login struct {
 
 // takeLease writes the lease, a new fence, and what is about to be sent.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
-	l := &login{k: k, want: w, vars: vars}
+	l := &login{k: k, want: w, vars: vars, old: r.token()}
 	kind := "login"
-	if l.refreshWith(r.token(), w) != nil {
+	if l.refreshWith() != nil {
 		kind = "refresh"
 	}
 	r.Fence++
@@ -121,11 +122,11 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 
 // refreshWith returns the exchange that refreshes the token, or nil: a token
 // that was reported is not presented again.
-func (l *login) refreshWith(t *jeton.Token, w want) *dialect.Exchange {
-	if w.reported {
+func (l *login) refreshWith() *dialect.Exchange {
+	if l.want.reported {
 		return nil
 	}
-	return l.k.account.Dialect.RefreshWith(t, time.Now())
+	return l.k.account.Dialect.RefreshWith(l.old, time.Now())
 }
 
 // run refreshes or logs in, and saves what came of it. No reader can cancel
@@ -163,15 +164,14 @@ func (l *login) beat(ctx context.Context) {
 // exchange refreshes if it can, and logs in if it cannot or if the vendor
 // refuses the refresh token.
 func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
-	old := l.rec.token()
-	if x := l.refreshWith(old, l.want); x != nil {
+	if x := l.refreshWith(); x != nil {
 		vars := l.vars.Clone()
-		vars["access_token"], vars["refresh_token"] = old.AccessToken.Reveal(), old.RefreshToken.Reveal()
+		vars["access_token"], vars["refresh_token"] = l.old.AccessToken.Reveal(), l.old.RefreshToken.Reveal()
 		token, err := l.send(ctx, x, vars)
 		refusal, refused := errors.AsType[*jeton.Error](err)
 		if !refused || refusal.Code == jeton.SlowDown || refusal.Code == jeton.Unavailable {
 			if token != nil && token.RefreshToken.IsZero() {
-				token.RefreshToken = old.RefreshToken // RFC 6749 section 6: the old one goes on
+				token.RefreshToken = l.old.RefreshToken // RFC 6749 section 6: the old one goes on
 			}
 			return token, err
 		}
