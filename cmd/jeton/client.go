@@ -157,9 +157,10 @@ func (a *app) clientList(t *target) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				clients, err := everything(func(after string) ([]issuer.Client, error) {
-					return d.Clients(c.Context(), t.tenant, after, page)
-				}, func(c issuer.Client) string { return c.ID })
+				clients, err := list(c.Context(), t, d, func(c issuer.Client) string { return c.ID },
+					func(tenant, after string) ([]issuer.Client, error) {
+						return d.Clients(c.Context(), tenant, after, page)
+					})
 				if err != nil {
 					return err
 				}

@@ -131,7 +131,7 @@ func (c *config) account(name string) (accountConfig, error) {
 		}
 	}
 	if len(names) == 0 {
-		return accountConfig{}, fmt.Errorf("%s declares no accounts; they stand under broker: accounts:", c.file)
+		return accountConfig{}, fmt.Errorf("%s declares no accounts under broker", c.file)
 	}
 	return accountConfig{}, fmt.Errorf("unknown account %s%s", yamlnode.Quote(name), yamlnode.Suggest(name, names))
 }

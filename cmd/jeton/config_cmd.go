@@ -50,6 +50,9 @@ func (a *app) checkConfig() error {
 		return err
 	}
 	a.sayf("%s is good: %s", c.file, c.summary())
+	if c.issuer != nil && strings.HasPrefix(c.issuer.url, "http://") && !isLoopback(c.issuer.listen.text) {
+		a.sayf("%s: note: issuer.url is http://; put a proxy with TLS in front and write its https:// URL", c.file)
+	}
 	return nil
 }
 

@@ -108,6 +108,15 @@ func (d *dev) makeFolder() (err error) {
 	if err := os.MkdirAll(d.data, 0o700); err != nil {
 		return fmt.Errorf("make the folder %s: %w", d.data, reason(err))
 	}
+	head, _, _ := strings.Cut(devYAML, "\n")
+	switch src, err := os.ReadFile(d.configFile()); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read %s: %w", d.configFile(), reason(err))
+	case !strings.HasPrefix(string(src), head):
+		return fmt.Errorf("%s is not from jeton dev, which would write over it; name another folder with --data", d.configFile())
+	}
 	return nil
 }
 

@@ -136,9 +136,10 @@ func (a *app) keyList(t *target) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				keys, err := everything(func(after string) ([]issuer.APIKey, error) {
-					return d.APIKeys(c.Context(), t.tenant, after, page)
-				}, func(k issuer.APIKey) string { return k.ID })
+				keys, err := list(c.Context(), t, d, func(k issuer.APIKey) string { return k.ID },
+					func(tenant, after string) ([]issuer.APIKey, error) {
+						return d.APIKeys(c.Context(), tenant, after, page)
+					})
 				if err != nil {
 					return err
 				}

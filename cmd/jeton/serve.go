@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -76,6 +75,9 @@ type server struct {
 func (s *server) open(ctx context.Context) (err error) {
 	c := s.config
 	for _, a := range c.addresses() {
+		if s.front(a) != nil {
+			continue // parts that name the same address share it
+		}
 		f := &front{address: a, listener: s.bound[a.text]}
 		if f.listener == nil {
 			if f.listener, err = bind(a); err != nil {
@@ -107,12 +109,12 @@ func (s *server) open(ctx context.Context) (err error) {
 	if c.broker != nil {
 		s.broker = newBroker(c.broker.accounts, s.state, s.logger)
 		f := s.front(c.broker.listen)
-		f.routes = append(f.routes, route{prefix: "/to", handler: s.broker.Egress()}, route{handler: s.broker.TokenAPI()})
+		f.routes = append(f.routes, route{prefix: "/to", handler: s.broker.Egress()}, route{bounded: true, handler: s.broker.TokenAPI()})
 	}
 	return nil
 }
 
-// addresses returns each address once.
+// addresses returns where the parts listen.
 func (c *config) addresses() []address {
 	var list []address
 	if c.issuer != nil {
@@ -127,18 +129,17 @@ func (c *config) addresses() []address {
 	if c.console != nil {
 		list = append(list, c.console.listen)
 	}
-	seen := map[string]bool{}
-	return slices.DeleteFunc(list, func(a address) bool {
-		again := seen[a.text]
-		seen[a.text] = true
-		return again
-	})
+	return list
 }
 
-// front returns what serves an address.
+// front returns what serves an address, or nil.
 func (s *server) front(a address) *front {
-	i := slices.IndexFunc(s.fronts, func(f *front) bool { return f.address.text == a.text })
-	return s.fronts[i]
+	for _, f := range s.fronts {
+		if f.address.text == a.text {
+			return f
+		}
+	}
+	return nil
 }
 
 // wellKnown is where a realm's metadata stands with its prefix at the end (RFC
@@ -160,12 +161,14 @@ func (s *server) openIssuer(ctx context.Context) error {
 			return err
 		}
 		s.realms[r.name] = realm
-		if err := s.issuer.Mount(r.at, realm, s.rest(r)); err != nil {
+		rest := s.rest(r)
+		if err := s.issuer.Mount(r.at, realm, rest); err != nil {
 			return fmt.Errorf("%s: %w", r.node.Position(), err)
 		}
-		f.routes = append(f.routes, route{prefix: r.at, handler: s.issuer})
+		f.routes = append(f.routes, route{prefix: r.at, bounded: rest == nil, handler: s.issuer})
 	}
-	f.routes = append(f.routes, route{prefix: "/healthz", handler: s.issuer}, route{prefix: wellKnown, handler: s.issuer})
+	f.routes = append(f.routes, route{prefix: "/healthz", bounded: true, handler: s.issuer},
+		route{prefix: wellKnown, bounded: true, handler: s.issuer})
 	return nil
 }
 
@@ -200,7 +203,7 @@ func (s *server) openConsole() (err error) {
 	if s.console, err = newConsole(s.config, s.state, s.realms, s.logger); err != nil {
 		return err
 	}
-	f.routes = append(f.routes, route{prefix: consolePath, handler: s.console})
+	f.routes = append(f.routes, route{prefix: consolePath, bounded: true, handler: s.console})
 	return nil
 }
 
@@ -251,6 +254,7 @@ func (s *server) wait(ctx context.Context) (err error) {
 	}
 	s.shutdown()
 	s.cancel()
+	s.closeBroker()
 	s.work.Wait()
 	return errors.Join(err, s.close())
 }
@@ -286,17 +290,22 @@ func (s *server) sweep(ctx context.Context) {
 	}
 }
 
-// close gives back whatever is open. A login of the broker that was sent is
-// waited for, so that its token is not lost.
+// closeBroker waits a moment for a login that was sent, so that its token is
+// not lost. Of one that takes longer, the store remembers that it was sent.
+func (s *server) closeBroker() {
+	if s.broker == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if s.broker.Close(ctx) != nil {
+		s.logger.Warn("a login had not ended")
+	}
+}
+
+// close gives back whatever is open.
 func (s *server) close() error {
 	var errs []error
-	if s.broker != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), grace)
-		defer cancel()
-		if s.broker.Close(ctx) != nil {
-			s.logger.Warn("a login had not ended; its token is lost")
-		}
-	}
 	for _, l := range s.bound {
 		_ = l.Close()
 	}

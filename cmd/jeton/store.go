@@ -113,7 +113,7 @@ func lockState(u storeURL) (*lock, error) {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20))
 		return nil, fmt.Errorf("%s is already in use by pid %s", u.path, strings.TrimSpace(string(pid)))
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = fmt.Fprintln(f, os.Getpid())
 	}
 	if err != nil {

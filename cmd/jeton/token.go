@@ -21,6 +21,7 @@ import (
 
 func (a *app) tokenCommand() *cobra.Command {
 	var minTTL time.Duration
+	var release bool
 	c := a.jsonFlag(&cobra.Command{
 		Use:               "token ACCOUNT",
 		Short:             "Print a token of an account that is good now",
@@ -30,6 +31,11 @@ func (a *app) tokenCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			if minTTL < 0 {
 				return usagef("--min-ttl is to be a duration such as 10m")
+			}
+			if release {
+				if err := a.release(c.Context(), args[0]); err != nil {
+					return err
+				}
 			}
 			token, _, err := a.token(c.Context(), args[0], minTTL)
 			if err != nil {
@@ -43,6 +49,7 @@ func (a *app) tokenCommand() *cobra.Command {
 		},
 	})
 	c.Flags().DurationVar(&minTTL, "min-ttl", 0, "how `long` the token is to be good for at least, if the vendor gives such a one")
+	c.Flags().BoolVar(&release, "release", false, "log in again even if the vendor refused these very credentials before")
 	return c
 }
 
@@ -181,11 +188,34 @@ func fetchToken(ctx context.Context, c *config, account accountConfig, minTTL ti
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	token, err := newBroker([]accountConfig{account}, s, nil).Token(ctx, account.name, minTTL)
+	b := newBroker([]accountConfig{account}, s, nil)
+	defer func() { err = errors.Join(err, b.Close(context.WithoutCancel(ctx))) }()
+	token, err := b.Token(ctx, account.name, minTTL)
 	if err != nil {
 		return nil, err
 	}
 	return newTokenAnswer(token, time.Now()), nil
+}
+
+// release takes the latch off an account, for a running broker too: the latch
+// is in the store.
+func (a *app) release(ctx context.Context, name string) (err error) {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	account, err := c.account(name)
+	if err != nil {
+		return err
+	}
+	s, err := openShared(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	b := newBroker([]accountConfig{account}, s, nil)
+	defer func() { err = errors.Join(err, b.Close(context.WithoutCancel(ctx))) }()
+	return b.Release(ctx, account.name)
 }
 
 func newTokenAnswer(t *jeton.Token, now time.Time) *tokenAnswer {

@@ -147,6 +147,57 @@ func TestEndsWithinASecond(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	mustEnd(t, cmd)
+}
+
+// TestEndsDuringALogin interrupts a server whose broker waits for a vendor that
+// does not answer, and a caller who waits for that token.
+func TestEndsDuringALogin(t *testing.T) {
+	vendor, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = vendor.Close() }()
+	reached := make(chan net.Conn, 8)
+	go func() {
+		for {
+			c, err := vendor.Accept()
+			if err != nil {
+				return
+			}
+			reached <- c
+		}
+	}()
+	dir := t.TempDir()
+	config := `broker:
+  listen: unix:broker.sock
+  accounts: {slow: {dialect: iadvize, origin: "http://` + vendor.Addr().String() + `", username: ann, password: env:HOME}}
+`
+	if err := os.WriteFile(dir+"/jeton.yaml", []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "jeton", "serve", "-c", dir+"/jeton.yaml")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var caller net.Conn
+	for caller == nil {
+		if caller, err = net.Dial("unix", dir+"/broker.sock"); err != nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	defer func() { _ = caller.Close() }()
+	if _, err := io.WriteString(caller, "GET /v1/tokens/slow HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	login := <-reached
+	defer func() { _ = login.Close() }()
+	mustEnd(t, cmd)
+}
+
+// mustEnd interrupts a program, which has a second to end well.
+func mustEnd(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	start := time.Now()
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,39 @@ func everything[T any](read func(after string) ([]T, error), id func(T) string) 
 	}
 }
 
+// tenants returns those whose entries a command lists: the one that was named,
+// or all. A realm without tenants keeps its entries under the empty one.
+func (t *target) tenants(ctx context.Context, d *issuer.Directory) ([]string, error) {
+	if t.tenant != "" {
+		return []string{t.tenant}, nil
+	}
+	all, err := everything(func(after string) ([]issuer.Tenant, error) { return d.Tenants(ctx, after, page) },
+		func(t issuer.Tenant) string { return t.ID })
+	ids := []string{""}
+	for _, tenant := range all {
+		ids = append(ids, tenant.ID)
+	}
+	return ids, err
+}
+
+// list reads the entries of the tenants that a command is about.
+func list[T any](ctx context.Context, t *target, d *issuer.Directory, id func(T) string,
+	read func(tenant, after string) ([]T, error)) ([]T, error) {
+	tenants, err := t.tenants(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var all []T
+	for _, tenant := range tenants {
+		entries, err := everything(func(after string) ([]T, error) { return read(tenant, after) }, id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	return all, nil
+}
+
 // change makes a command that does one thing to the entry that its argument
 // names, and says so.
 func (a *app) change(t *target, use, short, said string, do func(ctx context.Context, d *issuer.Directory, name string) error) *cobra.Command {
@@ -151,9 +184,8 @@ func (a *app) userList(t *target) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				users, err := everything(func(after string) ([]issuer.User, error) {
-					return d.Users(c.Context(), t.tenant, after, page)
-				}, func(u issuer.User) string { return u.Name })
+				users, err := list(c.Context(), t, d, func(u issuer.User) string { return u.Name },
+					func(tenant, after string) ([]issuer.User, error) { return d.Users(c.Context(), tenant, after, page) })
 				if err != nil {
 					return err
 				}
