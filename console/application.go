@@ -86,11 +86,7 @@ func clientShown(p *place, c issuer.Client, secret jeton.Secret, title string) *
 		Facts: []fact{{Label: "Client ID", Value: c.ID}, {Label: "Client secret", Value: secret.Reveal(), Secret: true}},
 		Note:  "This gets an access token:",
 	}
-	if p.realm.Dialect().Login.Has("client_secret") {
-		return s.with(loginLine(p.Context(), p.realm, jeton.Vars{"tenant_id": p.tenant, "client_id": c.ID, "client_secret": secret.Reveal()}))
-	}
-	s.Note = "Logins of this realm take users, not applications. An application can ask whether a token is good; put one in the place of TOKEN:"
-	return s.with(introspectLine(p.Context(), p.realm, c.ID, secret))
+	return s.with(loginLine(p.Context(), p.realm, jeton.Vars{"tenant_id": p.tenant, "client_id": c.ID, "client_secret": secret.Reveal()}))
 }
 
 const onceText = "Copy the secret now. It is shown this once and kept nowhere in a form that could be shown again."

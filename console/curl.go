@@ -94,20 +94,6 @@ func passwordLine(ctx context.Context, realm *issuer.Realm, tenant, user, passwo
 	})
 }
 
-// introspectLine returns the command with which a client that does not log in
-// asks about a token (RFC 7662).
-func introspectLine(ctx context.Context, realm *issuer.Realm, id string, secret jeton.Secret) (string, error) {
-	return request(realm, func(origin *url.URL) (*http.Request, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, origin.JoinPath("introspect").String(), strings.NewReader("token=TOKEN"))
-		if err != nil {
-			return nil, err
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.SetBasicAuth(id, secret.Reveal())
-		return r, nil
-	})
-}
-
 // callLine returns the command for an API call that wears an API key as its
 // token: the dialect's own check of a token, or a call that a key of this scope
 // may make.

@@ -102,16 +102,20 @@ type fact struct {
 }
 
 // sectionsOf returns the sections of a realm, that first which its logins need.
+// Where logins take no client there is no use for one.
 func sectionsOf(realm *issuer.Realm) []*section {
-	list := []*section{applications(), users(), apiKeys()}
-	if realm.Dialect().Login.Has("username") {
-		list = []*section{users(), apiKeys(), applications()}
+	list := []*section{users(), apiKeys()}
+	if realm.Dialect().Login.Has("client_id") {
+		list = slices.Insert(list, 0, applications())
 	}
 	if tenanted(realm) {
 		list = slices.Insert(list, 0, tenants())
 	}
 	return list
 }
+
+// firstOfTenant returns the path of the section that is shown first of a tenant.
+func firstOfTenant(realm *issuer.Realm) string { return sectionsOf(realm)[1].path }
 
 func tenanted(realm *issuer.Realm) bool { return realm.Dialect().Login.Has("tenant_id") }
 
@@ -177,7 +181,7 @@ func (p *place) to(section, operation string, parameters ...string) string {
 func (p *place) view(title string, body any) view {
 	v := view{Title: title, Body: body, Crumbs: []link{{Text: "Realms", To: p.console.base}, {Text: p.realm.Name(), To: p.console.path(p.realm)}}}
 	if p.tenant != "" {
-		v.Crumbs = append(v.Crumbs, link{Text: p.tenant, To: p.to(applicationsPath, "")})
+		v.Crumbs = append(v.Crumbs, link{Text: p.tenant, To: p.to(firstOfTenant(p.realm), "")})
 	}
 	for _, s := range sectionsOf(p.realm) {
 		if tenanted(p.realm) && p.tenant == "" && s.path != tenantsPath {

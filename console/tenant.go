@@ -11,7 +11,7 @@ func tenants() *section {
 			list, err := p.directory().Tenants(p.Context(), after, limit)
 			items := itemsOf(list, tenantItem)
 			for i := range items {
-				items[i].open = p.to(applicationsPath, "", "tenant", items[i].id)
+				items[i].open = p.to(firstOfTenant(p.realm), "", "tenant", items[i].id)
 			}
 			return items, err
 		},
