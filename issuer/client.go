@@ -22,7 +22,13 @@ type Client struct {
 	Disabled  bool         `json:"disabled,omitempty"`
 	Created   time.Time    `json:"created"`
 	Secrets   []SecretInfo `json:"secrets,omitempty"` // that are good, the newest first; ignored in AddClient
+
+	used string // ID of the secret that was presented
 }
+
+// changed reports whether the secret that was presented is no longer good, for
+// example because another client took the ID.
+func (c Client) changed(now Client) bool { return c.used != "" && !hasSecret(now.Secrets, c.used) }
 
 // The ID is unique in the realm, not only in the tenant, since it is the
 // subject of tokens. Stored at realm/<realm>/client/<id>.
@@ -63,7 +69,7 @@ func (d *Directory) AddClient(ctx context.Context, actor string, c Client, chose
 	if err != nil {
 		return Client{}, jeton.Secret{}, fail("client", c.ID, err)
 	}
-	c.Created, c.Secrets = created(), nil
+	c.Created, c.Secrets, c.used = created(), nil, ""
 	r := clientRecord{1, c, []storedSecret{s}}
 	err = d.create(ctx, actor, "client", c.ID, c.ID, c.Tenant, d.clientKey(c.ID), r)
 	if err == nil {
@@ -216,7 +222,9 @@ func (d *Directory) AuthenticateClient(ctx context.Context, tenant, id string, s
 	if found == "" || !usable {
 		return Client{}, jeton.InvalidClient
 	}
-	return c.client(), nil
+	good := c.client()
+	good.used = found
+	return good, nil
 }
 
 // hasSecret reports whether a secret is still good.

@@ -91,7 +91,7 @@ func (r *Realm) enabled(ctx context.Context, p *party) error {
 	}
 	if p.client != nil {
 		c, err := r.directory.Client(ctx, p.tenant, p.client.ID)
-		if err := gone(c.Disabled, err, jeton.InvalidClient); err != nil {
+		if err := gone(c.Disabled || p.client.changed(c), err, jeton.InvalidClient); err != nil {
 			return err
 		}
 	}
