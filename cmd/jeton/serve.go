@@ -65,9 +65,10 @@ type server struct {
 	console *console.Console         // nil: none
 	samples map[string]http.Handler  // :: realm -> API behind a guard at the realm's own prefix; only dev has any
 
-	cancel context.CancelFunc
-	failed chan error // of a listener
-	work   sync.WaitGroup
+	cancel     context.CancelFunc // ends requests
+	cancelWork context.CancelFunc // ends what runs in the background
+	failed     chan error         // of a listener
+	work       sync.WaitGroup
 }
 
 // open opens the store and builds what the configuration declares. It listens,
@@ -223,24 +224,25 @@ func (s *server) guard(realm string) *guard.Guard {
 
 const (
 	sweepEvery = 5 * time.Minute
-	grace      = 400 * time.Millisecond // for requests that run when the server is to end, and then for logins
+	grace      = 400 * time.Millisecond // for requests that run when the server is to end
 )
 
 // start begins to answer.
 func (s *server) start() {
-	// Requests and work end when the server does, not at the signal to end.
+	// Requests end some time after the signal to end, not with it.
 	base, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
+	work, cancelWork := context.WithCancel(context.Background())
+	s.cancel, s.cancelWork = cancel, cancelWork
 	s.failed = make(chan error, len(s.fronts))
 	for _, f := range s.fronts {
 		f.start(base, s.logger, s.failed)
 		s.logger.Info("listening", "address", f.listener.Addr().String())
 	}
 	if s.broker != nil {
-		s.work.Go(func() { s.broker.Run(base) })
+		s.work.Go(func() { s.broker.Run(work) })
 	}
 	if s.issuer != nil {
-		s.work.Go(func() { s.sweep(base) })
+		s.work.Go(func() { s.sweep(work) })
 	}
 }
 
@@ -252,9 +254,9 @@ func (s *server) wait(ctx context.Context) (err error) {
 		s.logger.Info("ending")
 	case err = <-s.failed:
 	}
+	s.cancelWork() // the broker waits a moment for a login that was sent
 	s.shutdown()
 	s.cancel()
-	s.closeBroker()
 	s.work.Wait()
 	return errors.Join(err, s.close())
 }
@@ -287,19 +289,6 @@ func (s *server) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-	}
-}
-
-// closeBroker waits a moment for a login that was sent, so that its token is
-// not lost. Of one that takes longer, the store remembers that it was sent.
-func (s *server) closeBroker() {
-	if s.broker == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	if s.broker.Close(ctx) != nil {
-		s.logger.Warn("a login had not ended")
 	}
 }
 

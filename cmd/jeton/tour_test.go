@@ -3,14 +3,11 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 // startDev runs jeton dev on free ports and returns the text that it prints at
@@ -125,87 +122,5 @@ func TestTourCovers(t *testing.T) {
 		if !strings.Contains(tour, part) {
 			t.Errorf("the tour does not show %s", part)
 		}
-	}
-}
-
-// TestEndsWithinASecond interrupts a server that has an unfinished request, a
-// connection that says nothing and one that waits for its next request.
-func TestEndsWithinASecond(t *testing.T) {
-	cmd, tour := startDev(t)
-	_, rest, _ := strings.Cut(tour, "issuer and guarded APIs   http://")
-	addr, _, _ := strings.Cut(rest, "\n")
-	for _, text := range []string{
-		"", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-		"POST /iadvize/oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nusername=",
-	} {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = c.Close() }()
-		if _, err := fmt.Fprint(c, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	mustEnd(t, cmd)
-}
-
-// TestEndsDuringALogin interrupts a server whose broker waits for a vendor that
-// does not answer, and a caller who waits for that token.
-func TestEndsDuringALogin(t *testing.T) {
-	vendor, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = vendor.Close() }()
-	reached := make(chan net.Conn, 8)
-	go func() {
-		for {
-			c, err := vendor.Accept()
-			if err != nil {
-				return
-			}
-			reached <- c
-		}
-	}()
-	dir := t.TempDir()
-	config := `broker:
-  listen: unix:broker.sock
-  accounts: {slow: {dialect: iadvize, origin: "http://` + vendor.Addr().String() + `", username: ann, password: env:HOME}}
-`
-	if err := os.WriteFile(dir+"/jeton.yaml", []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "jeton", "serve", "-c", dir+"/jeton.yaml")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var caller net.Conn
-	for caller == nil {
-		if caller, err = net.Dial("unix", dir+"/broker.sock"); err != nil {
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	defer func() { _ = caller.Close() }()
-	if _, err := io.WriteString(caller, "GET /v1/tokens/slow HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	login := <-reached
-	defer func() { _ = login.Close() }()
-	mustEnd(t, cmd)
-}
-
-// mustEnd interrupts a program, which has a second to end well.
-func mustEnd(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	start := time.Now()
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("exit: %v", err)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("it took %v to end", took)
 	}
 }
