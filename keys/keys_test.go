@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,25 +214,22 @@ func TestJWKSHasNoSecrets(t *testing.T) {
 // TestOneRing: processes that open a ring at once agree on its keys; without
 // compare-and-swap each would sign with keys of its own.
 func TestOneRing(t *testing.T) {
-	st := storetest.Slow(store.NewMemory(), func() time.Duration { return time.Millisecond })
-	rings := make([]*Ring, 8)
-	var wg sync.WaitGroup
-	for i := range rings {
-		wg.Go(func() {
-			r, err := Open(context.Background(), st, "k", "EdDSA")
-			if err != nil {
-				t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			st := storetest.Slow(store.NewMemory(), func() time.Duration { return rand.N(5 * time.Millisecond) })
+			rings := make([]*Ring, 8)
+			var wg sync.WaitGroup
+			for i := range rings {
+				wg.Go(func() { rings[i] = open(t, st, "EdDSA") })
 			}
-			rings[i] = r
-		})
-	}
-	wg.Wait()
-	token := sign(t, rings[0])
-	for _, r := range rings {
-		if err := verify(r, token); err != nil {
-			t.Fatal(err)
+			wg.Wait()
+			for i, r := range rings {
+				if err := verify(rings[0], sign(t, r)); err != nil {
+					t.Fatalf("ring %d: %v", i, err)
+				}
+			}
 		}
-	}
+	})
 }
 
 // TestStoreDown: known keys go on working; an unknown kid is not blamed on the

@@ -244,7 +244,11 @@ func TestOneTextualForm(t *testing.T) {
 		r := open(t, store.NewMemory(), alg)
 		good := sign(t, r)
 		for i := range good {
-			for _, c := range "AQgw_-=. \n+/" {
+			others := "AQgw_-=. \n+/"
+			if i == len(good)-1 || good[i+1] == '.' { // the last signs of a part have bits that say nothing
+				others = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+			}
+			for _, c := range others {
 				variant := good[:i] + string(c) + good[i+1:]
 				if variant != good && verify(r, variant) == nil {
 					t.Fatalf("%s: with %q at %d it is still good", alg, c, i)
