@@ -60,7 +60,7 @@ the token was printed.`,
 // checkToken does the work of the command. A configuration that was not named
 // need not be there.
 func (a *app) checkToken(ctx context.Context, realm, jwks string, named bool) error {
-	bearer, err := readSecret(a.in)
+	bearer, err := await(ctx, func() (jeton.Secret, error) { return readSecret(a.in) })
 	if err != nil {
 		return fmt.Errorf("the token on standard input %w", err)
 	}

@@ -107,7 +107,7 @@ func (a *app) clientAdd(t *target) *cobra.Command {
 			var chosen jeton.Secret
 			if file != "" {
 				var err error
-				if chosen, err = a.readSecretFlag(file); err != nil {
+				if chosen, err = a.readSecretFlag(c.Context(), file); err != nil {
 					return err
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -183,6 +184,21 @@ func (c *config) checkSecrets() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// references lists all references.
+func (c *config) references() []reference {
+	list := slices.Clone(c.seal)
+	if c.broker != nil {
+		for _, a := range c.broker.accounts {
+			for _, v := range a.vars {
+				if !v.from.isZero() {
+					list = append(list, v.from)
+				}
+			}
+		}
+	}
+	return list
 }
 
 // A reference says where a secret is: in an environment variable or in a file.

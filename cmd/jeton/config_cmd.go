@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -52,6 +53,11 @@ func (a *app) checkConfig() error {
 	a.sayf("%s is good: %s", c.file, c.summary())
 	if c.issuer != nil && strings.HasPrefix(c.issuer.url, "http://") && !isLoopback(c.issuer.listen.text) {
 		a.sayf("%s: note: issuer.url is http://; put a proxy with TLS in front and write its https:// URL", c.file)
+	}
+	for _, from := range c.references() {
+		if info, err := os.Stat(from.path); err == nil && info.Mode().Perm()&0o077 != 0 {
+			a.sayf("%s: note: others on this machine can read %s; chmod 600", from.node.Position(), from.path)
+		}
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (a *app) keyAdd(t *target) *cobra.Command {
 			var chosen jeton.Secret
 			if file != "" {
 				var err error
-				if chosen, err = a.readSecretFlag(file); err != nil {
+				if chosen, err = a.readSecretFlag(c.Context(), file); err != nil {
 					return err
 				}
 			}

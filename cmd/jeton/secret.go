@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,12 +46,33 @@ func secretFlags(c *cobra.Command, name string, file *string) {
 	}
 }
 
+// await returns what f does, or ctx's error if that ends first: a read from
+// standard input takes no context.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var zero T
+		return zero, errors.New("interrupted")
+	}
+}
+
 // readSecretFlag reads what a --NAME-file flag names.
-func (a *app) readSecretFlag(file string) (jeton.Secret, error) {
+func (a *app) readSecretFlag(ctx context.Context, file string) (jeton.Secret, error) {
 	if file != "-" {
 		return readSecretFile(file)
 	}
-	secret, err := readSecret(a.in)
+	secret, err := await(ctx, func() (jeton.Secret, error) { return readSecret(a.in) })
 	if err != nil {
 		return jeton.Secret{}, fmt.Errorf("the secret on standard input %w", err)
 	}
@@ -59,13 +81,15 @@ func (a *app) readSecretFlag(file string) (jeton.Secret, error) {
 
 // askPassword reads a new password from the file, if one is named, else from
 // the terminal, where it is asked for twice, else from standard input.
-func (a *app) askPassword(file, whose string) (jeton.Secret, error) {
+func (a *app) askPassword(ctx context.Context, file, whose string) (jeton.Secret, error) {
 	if file != "" {
-		return a.readSecretFlag(file)
+		return a.readSecretFlag(ctx, file)
 	}
 	terminal, ok := a.in.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(a.in, maxSecret)).ReadString('\n')
+		line, err := await(ctx, func() (string, error) {
+			return bufio.NewReader(io.LimitReader(a.in, maxSecret)).ReadString('\n')
+		})
 		if line = strings.TrimRight(line, "\r\n"); line == "" {
 			if err == nil || errors.Is(err, io.EOF) {
 				err = errors.New("is empty; pipe it in, or name a file with --password-file")
@@ -74,11 +98,11 @@ func (a *app) askPassword(file, whose string) (jeton.Secret, error) {
 		}
 		return jeton.NewSecret(line), nil
 	}
-	first, err := a.promptSecret(terminal, "Password for "+whose+": ")
+	first, err := a.promptSecret(ctx, terminal, "Password for "+whose+": ")
 	if err != nil {
 		return jeton.Secret{}, err
 	}
-	second, err := a.promptSecret(terminal, "Again: ")
+	second, err := a.promptSecret(ctx, terminal, "Again: ")
 	if err != nil {
 		return jeton.Secret{}, err
 	}
@@ -88,9 +112,15 @@ func (a *app) askPassword(file, whose string) (jeton.Secret, error) {
 	return first, nil
 }
 
-func (a *app) promptSecret(terminal *os.File, prompt string) (jeton.Secret, error) {
+func (a *app) promptSecret(ctx context.Context, terminal *os.File, prompt string) (jeton.Secret, error) {
+	fd := int(terminal.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return jeton.Secret{}, fmt.Errorf("read the password: %w", err)
+	}
 	_, _ = fmt.Fprint(a.talk, printable(prompt))
-	b, err := term.ReadPassword(int(terminal.Fd()))
+	b, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	_ = term.Restore(fd, before) // so that the terminal shows again what is typed, also when interrupted
 	_, _ = fmt.Fprintln(a.talk)
 	if err != nil {
 		return jeton.Secret{}, fmt.Errorf("read the password: %w", err)

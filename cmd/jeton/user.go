@@ -135,7 +135,7 @@ func (a *app) userAdd(t *target) *cobra.Command {
 		Long:  "Adds a user. The password is asked for at the terminal, or read from standard input or\nfrom --password-file.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			password, err := a.askPassword(file, args[0])
+			password, err := a.askPassword(c.Context(), file, args[0])
 			if err != nil {
 				return err
 			}
@@ -160,7 +160,7 @@ func (a *app) userPassword(t *target) *cobra.Command {
 		Short: "Change a user's password and end the user's tokens",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			password, err := a.askPassword(file, args[0])
+			password, err := a.askPassword(c.Context(), file, args[0])
 			if err != nil {
 				return err
 			}
