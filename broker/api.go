@@ -151,7 +151,7 @@ func (b *Broker) answer(w http.ResponseWriter, t *jeton.Token, err error) {
 	}
 	a := tokenAnswer{AccessToken: t.AccessToken.Reveal(), TokenType: t.Type, Scope: t.Scope.String(), Generation: t.Generation}
 	if !t.Expiry.IsZero() {
-		at, in := t.Expiry.UTC(), int64(time.Until(t.Expiry)/time.Second)
+		at, in := t.Expiry.UTC().Truncate(time.Second), int64(time.Until(t.Expiry)/time.Second)
 		a.ExpiresAt, a.ExpiresIn = &at, &in
 	}
 	writeJSON(w, http.StatusOK, "application/json", a)

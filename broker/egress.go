@@ -101,10 +101,15 @@ func (b *Broker) egress(r *http.Request, account string) (*url.URL, *Source, err
 	if err != nil {
 		return nil, nil, err
 	}
-	vars, err := a.variables(r.Context())
+	k, err := b.keeper(r.Context(), account)
 	if err != nil {
 		return nil, nil, err
 	}
+	vars, err := k.callVars(r.Context(), a)
+	if err != nil {
+		return nil, nil, err
+	}
+	vars = vars.Clone()
 	source := b.Source(account, nil)
 	if text := r.Header.Get(VarsHeader); text != "" {
 		if source.vars, err = chosen(a, text); err != nil {

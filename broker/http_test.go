@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jetonhq/jeton"
 )
 
 // ask sends one request to a handler as a local program does.
@@ -145,6 +148,35 @@ func TestEgress(t *testing.T) {
 			if w := ask(h, "GET", "/to/a/x", "", VarsHeader, bad); w.Code != 400 {
 				t.Errorf("%s: %d", bad, w.Code)
 			}
+		}
+		closeBroker(t, b)
+	})
+}
+
+// TestSecretsGone: calls go on while the files of an account are away, as long
+// as its token is good.
+func TestSecretsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, c := newVendor(t, "altrata"), newCredentials()
+		b := v.broker(slowStore(), c)
+		away := false
+		resolve := b.Accounts[0].Secrets
+		b.Accounts[0].Secrets = func(ctx context.Context) (jeton.Vars, error) {
+			if away {
+				return nil, errors.New("no such file")
+			}
+			return resolve(ctx)
+		}
+		h := b.Egress()
+		ask(h, "GET", "/to/a/x", "")
+		away = true
+		time.Sleep(time.Minute)
+		if w := ask(h, "GET", "/to/a/x", ""); w.Code != 200 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		time.Sleep(9 * time.Hour)
+		if w := ask(h, "GET", "/to/a/x", ""); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("after expiry: %d %s", w.Code, w.Body)
 		}
 		closeBroker(t, b)
 	})

@@ -23,7 +23,44 @@ type keeper struct {
 	gate gate                 // calls through the egress proxy
 
 	mu     sync.Mutex
-	flight *flight // the attempt that runs now; nil: none
+	flight *flight             // the attempt that runs now; nil: none
+	known  map[string]resolved // :: account -> its variables as they were last resolved
+}
+
+// resolved are an account's variables at a time.
+type resolved struct {
+	vars jeton.Vars
+	at   time.Time
+}
+
+// resolveEvery is how old an account's variables may be in a call.
+const resolveEvery = time.Second
+
+// callVars returns an account's variables for a call, to be changed by
+// nobody. Calls outlive what they were resolved from: a file that is being
+// replaced does not stop calls whose token is good.
+func (k *keeper) callVars(ctx context.Context, a Account) (jeton.Vars, error) {
+	k.mu.Lock()
+	last, ok := k.known[a.Name]
+	k.mu.Unlock()
+	if ok && time.Since(last.at) < resolveEvery {
+		return last.vars, nil
+	}
+	vars, err := a.variables(ctx)
+	if err != nil && ok {
+		k.b.Logger.Warn("an account's variables could not be read; calls go on with the last ones", "account", a.Name, "error", err)
+		return last.vars, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known == nil {
+		k.known = map[string]resolved{}
+	}
+	k.known[a.Name] = resolved{vars, time.Now()}
+	return vars, nil
 }
 
 // A view is what is known of the record. It does not change once it is

@@ -72,6 +72,11 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
+	a, err := s.b.account(s.account)
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
 	if err := k.gate.enter(r.Context()); err != nil {
 		closeBody(r)
 		return nil, err
@@ -89,12 +94,11 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	answer, err := s.send(r, t, r.Body)
+	answer, err := s.send(k, a, r, t, r.Body)
 	if err != nil {
 		leave()
 		return nil, err
 	}
-	a, _ := s.b.account(s.account)
 	if !a.Dialect.Rejected(answer.StatusCode, answer.Header) || !replayable(r) {
 		answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 		return answer, nil
@@ -113,7 +117,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	inside = true
 	discard(answer)
-	if answer, err = s.send(r, next, body); err != nil {
+	if answer, err = s.send(k, a, r, next, body); err != nil {
 		leave()
 		return nil, err
 	}
@@ -122,16 +126,13 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // send sends a copy of r that wears the token.
-func (s *Source) send(r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {
-	a, err := s.b.account(s.account)
-	if err != nil {
-		return nil, err
-	}
-	vars, err := a.variables(r.Context())
+func (s *Source) send(k *keeper, a Account, r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {
+	vars, err := k.callVars(r.Context(), a)
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
+	vars = vars.Clone()
 	for name, text := range s.vars {
 		vars[name] = text
 	}
