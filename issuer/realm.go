@@ -368,11 +368,18 @@ func readBody(w http.ResponseWriter, req *http.Request) ([]byte, bool) {
 	return nil, false
 }
 
+// keyAge is how long a key signs before the next one does.
+const keyAge = 30 * 24 * time.Hour
+
 // Sweep removes the records that have expired: refresh families and the IDs of
-// revoked tokens. It returns how many. Nothing waits for it, since expired
-// records count for nothing; calling it every few minutes keeps the store
-// small. Several processes may sweep at once.
+// revoked tokens. It returns how many. It also rotates signing keys that have
+// signed for a month. Nothing waits for it, since expired records count for
+// nothing; calling it every few minutes keeps the store small. Several
+// processes may sweep at once.
 func (r *Realm) Sweep(ctx context.Context) (int, error) {
+	if err := r.ring.RotateAfter(ctx, time.Now(), keyAge); err != nil {
+		return 0, fmt.Errorf("issuer: realm %s: rotate the signing key: %w", r.name, err)
+	}
 	removed := 0
 	for _, kind := range []string{"family", "revoked"} {
 		n, err := sweep(ctx, r.store, store.Key("realm", r.name, kind)+"/")

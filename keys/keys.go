@@ -51,10 +51,11 @@ const reloadEvery = time.Second
 
 // record is the stored form of a ring.
 //
-//	{"v":1, "keys":[{"jwk":{...private...}, "until":"2026-01-02T03:04:05Z"}]}
+//	{"v":1, "since":"2026-01-02T03:04:05Z", "keys":[{"jwk":{...private...}, "until":"2026-01-04T03:04:05Z"}]}
 type record struct {
-	V    int         `json:"v"`
-	Keys []storedKey `json:"keys"` // oldest first; the last is the next one, the one before it signs
+	V     int         `json:"v"`
+	Since time.Time   `json:"since"` // when the key that signs began to
+	Keys  []storedKey `json:"keys"`  // oldest first; the last is the next one, the one before it signs
 }
 
 type storedKey struct {
@@ -108,6 +109,7 @@ func (r *Ring) begin(rec *record, now time.Time) error {
 			rec.Keys[i].Until = now.Add(r.retention())
 		}
 	}
+	rec.Since = now
 	return errors.Join(rec.generate(r.alg), rec.generate(r.alg))
 }
 
@@ -116,19 +118,32 @@ func (r *Ring) begin(rec *record, now time.Time) error {
 // stay good for the retention. If another process rotates at the same time, the
 // ring is rotated once, so that the next key stays published before its use.
 func (r *Ring) Rotate(ctx context.Context, now time.Time) error {
+	return r.RotateAfter(ctx, now, 0)
+}
+
+// RotateAfter is Rotate if the key that signs has done so for that long at
+// least, and else does nothing but drop old keys.
+func (r *Ring) RotateAfter(ctx context.Context, now time.Time, age time.Duration) error {
 	signs := ""
 	return r.change(ctx, now, func(rec *record, now time.Time) error {
+		all := len(rec.Keys)
 		rec.drop(func(k storedKey) bool { return !k.Until.IsZero() && !now.Before(k.Until) })
 		n := len(rec.Keys)
 		if n < 2 {
 			return errNoKeys
+		}
+		if now.Sub(rec.Since) < age {
+			if n == all {
+				return errUnchanged
+			}
+			return nil
 		}
 		if kid := rec.Keys[n-2].JWK.KeyID; signs == "" {
 			signs = kid
 		} else if signs != kid {
 			return errUnchanged
 		}
-		rec.Keys[n-2].Until = now.Add(r.retention())
+		rec.Keys[n-2].Until, rec.Since = now.Add(r.retention()), now
 		return rec.generate(r.alg)
 	})
 }

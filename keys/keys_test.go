@@ -307,3 +307,38 @@ func TestChangeOfAlgorithm(t *testing.T) {
 		t.Errorf("it signs with %v", header["alg"])
 	}
 }
+
+// TestRotateAfter: a ring that is swept often rotates when its key is old, by
+// whichever process comes first, and only once.
+func TestRotateAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMemory()
+		r, other := open(t, st, "ES256"), open(t, st, "ES256")
+		first := r.set.Load().current.KeyID
+		for range 29 {
+			time.Sleep(24 * time.Hour)
+			for _, r := range []*Ring{r, other} {
+				if err := r.RotateAfter(t.Context(), time.Now(), 30*24*time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if r.set.Load().current.KeyID != first {
+			t.Fatal("it rotated early")
+		}
+		time.Sleep(24 * time.Hour)
+		next := r.set.Load().order[1]
+		for _, r := range []*Ring{r, other} {
+			if err := r.RotateAfter(t.Context(), time.Now(), 30*24*time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := other.set.Load(); got.current.KeyID != next || len(got.order) != 3 {
+			t.Errorf("after a month %d keys, the next one signs: %v", len(got.order), got.current.KeyID == next)
+		}
+		time.Sleep(3 * 24 * time.Hour)
+		if err := r.RotateAfter(t.Context(), time.Now(), 30*24*time.Hour); err != nil || len(r.set.Load().order) != 2 {
+			t.Errorf("an old key is kept: %v", err)
+		}
+	})
+}
