@@ -17,10 +17,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets the scripts run this very program as jeton.
+// TestMain lets the scripts run this very program as jeton. The race detector
+// would have each such program sleep for a second when it ends.
 func TestMain(m *testing.M) {
+	if err := os.Setenv("GORACE", noSleep); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"jeton": main})
 }
+
+const noSleep = "atexit_sleep_ms=0"
 
 // TestScripts runs testdata/*.txtar, each of which starts the whole program and
 // reads like a bug report. Each script has addresses of its own.
@@ -30,6 +36,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("JETON_CONFIG", "")
+			env.Setenv("GORACE", noSleep)
 			for _, name := range []string{"ISSUER", "GUARD", "BROKER"} {
 				addr, err := freeAddress()
 				if err != nil {
