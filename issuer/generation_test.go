@@ -101,12 +101,13 @@ var endings = map[string]func(ctx context.Context, d *Directory, key string) err
 	},
 }
 
+var annVars = jeton.Vars{"tenant_id": "acme", "client_id": "appacme", "client_secret": "app-secret",
+	"username": "ann@example.com", "password": "ann-password", "api_key": "ann-key"}
+
 // A login that began before something was ended has one outcome: it fails, or
 // its token carries a number that has passed. This is what Realm does.
 func TestEndingRacesLogin(t *testing.T) {
-	const rounds = 60
-	vars := jeton.Vars{"tenant_id": "acme", "client_id": "appacme", "client_secret": "app-secret",
-		"username": "ann@example.com", "password": "ann-password", "api_key": "ann-key"}
+	const rounds = 100
 	for name, ending := range endings {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			failed, passed := 0, 0
@@ -122,17 +123,18 @@ func TestEndingRacesLogin(t *testing.T) {
 					d := desk(t, slow, nil, Settings{Tenanted: true})
 					_, _, key := furnish(t, d, "acme")
 					r := &Realm{directory: d}
+					start := time.Duration(random.IntN(350)) * time.Millisecond
 					done := make(chan error)
 					go func() {
-						time.Sleep(time.Duration(round) * time.Millisecond)
+						time.Sleep(start)
 						done <- ending(context.Background(), d, key.ID)
 					}()
 					began := time.Now()
-					p, err := r.authenticate(t.Context(), vars)
+					p, err := r.authenticate(t.Context(), annVars)
 					took := time.Since(began)
 					must(t, <-done)
-					if took < time.Duration(round)*time.Millisecond {
-						return // over before the ending began
+					if took < start {
+						return // it was over before the ending began
 					}
 					if err != nil {
 						if failed++; !refusal(err) {
@@ -141,20 +143,74 @@ func TestEndingRacesLogin(t *testing.T) {
 						return
 					}
 					passed++
-					for counter, n := range p.counters {
-						kind, id, _ := strings.Cut(counter, "/")
-						if now, err := d.Generation(t.Context(), kind, id); err != nil || now != n {
-							return // its token has ended
-						}
+					if lives(t, d, p) {
+						t.Errorf("round %d: the login's token lives on; counters %v", round, p.counters)
 					}
-					t.Errorf("round %d: the login's token lives on; counters %v", round, p.counters)
 				})
 			}
-			if failed == 0 || failed+passed < rounds/2 {
+			if failed < 3 || passed < 3 {
 				t.Errorf("of %d rounds %d logins failed and %d passed; this proves little", rounds, failed, passed)
 			}
 		})
 	}
+}
+
+// The same without chance: a whole login before each step of the ending, and
+// the whole ending before each step of a login.
+func TestEndingAtEveryStep(t *testing.T) {
+	for name, ending := range endings {
+		for _, inside := range []string{"login", "ending"} {
+			for step := 1; ; step++ {
+				var faults storetest.Faults
+				memory := store.NewMemory()
+				whole := desk(t, memory, nil, Settings{Tenanted: true})
+				stepped := desk(t, storetest.Faulty(memory, &faults), nil, Settings{Tenanted: true})
+				_, _, key := furnish(t, whole, "acme")
+				var p *party
+				var err error
+				login := func(d *Directory) { p, err = (&Realm{directory: d}).authenticate(t.Context(), annVars) }
+				end := func(d *Directory) { must(t, ending(t.Context(), d, key.ID)) }
+				outer, inner := end, login
+				if inside == "ending" {
+					outer, inner = login, end
+				}
+				steps := 0
+				faults.Decide(func(string, string) storetest.Fault {
+					if steps++; steps == step {
+						inner(whole)
+					}
+					return storetest.Healthy
+				})
+				outer(stepped)
+				if steps < step {
+					if step < 4 {
+						t.Errorf("%s: the %s around takes %d steps", name, inside, steps)
+					}
+					break
+				}
+				if err != nil && !refusal(err) {
+					t.Errorf("%s before step %d: %v", inside, step, err)
+				}
+				if err == nil && lives(t, whole, p) {
+					t.Errorf("%s; the %s before step %d of the other: the token lives on", name, inside, step)
+				}
+			}
+		}
+	}
+}
+
+// lives reports whether a token that carries the party's counters is good.
+func lives(t testing.TB, d *Directory, p *party) bool {
+	t.Helper()
+	for counter, n := range p.counters {
+		kind, id, _ := strings.Cut(counter, "/")
+		now, err := d.Generation(context.Background(), kind, id)
+		must(t, err)
+		if now != n {
+			return false
+		}
+	}
+	return true
 }
 
 // Nothing that is ended and enabled again revives a token, not even if the
