@@ -186,7 +186,7 @@ func TestHighS(t *testing.T) {
 func TestKeyFixesAlg(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Skip("this Go makes no weak keys:", err)
+		t.Fatal("no weak key to test with:", err)
 	}
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
