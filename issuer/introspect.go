@@ -130,7 +130,7 @@ func (r *Realm) serveRevoke(w http.ResponseWriter, req *http.Request) {
 }
 
 // serveForm answers a request that authenticates like a login and is about one
-// token. A nil answer of do is an empty one.
+// token. A nil answer of do is an empty object.
 func (r *Realm) serveForm(w http.ResponseWriter, req *http.Request, action string,
 	do func(context.Context, *attempt, *party, jeton.Secret) (map[string]any, error)) {
 	if !allow(w, req, http.MethodPost) {
@@ -159,9 +159,9 @@ func (r *Realm) serveForm(w http.ResponseWriter, req *http.Request, action strin
 	case err != nil:
 		r.dialect.WriteTokenError(w, r.name, r.refuse(ctx, a, err))
 	case answer == nil:
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Length", "0")
-		w.WriteHeader(http.StatusOK)
+		// RFC 7009 section 2.2 leaves the body open, and simple-oauth2 reads
+		// nothing but JSON.
+		writeJSON(w, http.StatusOK, map[string]any{})
 	default:
 		writeJSON(w, http.StatusOK, answer)
 	}
