@@ -65,7 +65,8 @@ type Broker struct {
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // :: record key -> keeper
-	byName  map[string]*keeper // :: account -> keeper, once its variables were resolved
+
+	byName sync.Map // :: account -> *keeper, once its variables were resolved; readers take no lock
 }
 
 // ErrUnknownAccount says that there is no account of a name.
@@ -105,7 +106,7 @@ func (b *Broker) init() {
 		b.id = rand.Text()
 		b.running, b.stop = context.WithCancel(context.Background())
 		b.sending, b.abort = context.WithCancel(context.Background())
-		b.keepers, b.byName = map[string]*keeper{}, map[string]*keeper{}
+		b.keepers = map[string]*keeper{}
 		if b.Logger == nil {
 			b.Logger = slog.New(slog.DiscardHandler)
 		}
@@ -212,11 +213,8 @@ func (b *Broker) account(name string) (Account, error) {
 // as the same identity at the same place share one.
 func (b *Broker) keeper(ctx context.Context, name string) (*keeper, error) {
 	b.init()
-	b.mu.Lock()
-	k := b.byName[name]
-	b.mu.Unlock()
-	if k != nil {
-		return k, nil
+	if k, ok := b.byName.Load(name); ok {
+		return k.(*keeper), nil
 	}
 	a, err := b.account(name)
 	if err != nil {
@@ -229,11 +227,12 @@ func (b *Broker) keeper(ctx context.Context, name string) (*keeper, error) {
 	key := a.recordKey(vars)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if k = b.keepers[key]; k == nil {
+	k := b.keepers[key]
+	if k == nil {
 		k = newKeeper(b, a, key)
 		b.keepers[key] = k
 	}
-	b.byName[name] = k
+	b.byName.Store(name, k)
 	return k, nil
 }
 

@@ -700,3 +700,17 @@ func BenchmarkToken(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkTokenParallel(b *testing.B) {
+	v := newVendor(&testing.T{}, "iadvize")
+	v.latency = 0
+	br := v.broker(store.NewMemory(), newCredentials())
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := br.Token(b.Context(), "a", 0); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
