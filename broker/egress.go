@@ -46,6 +46,7 @@ func (b *Broker) Egress() http.Handler {
 				escaped := strings.TrimSuffix(to.EscapedPath(), "/") + path
 				p.Out.URL.RawPath = escaped
 				p.Out.URL.Path, _ = url.PathUnescape(escaped)
+				p.Out.URL.RawQuery = p.In.URL.RawQuery // ReverseProxy drops what Go does not parse
 				p.Out.GetBody = r.GetBody
 				for _, name := range []string{"Authorization", "Cookie", "Proxy-Authorization", VarsHeader} {
 					p.Out.Header.Del(name)

@@ -3,9 +3,13 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -66,58 +70,62 @@ const maxReplay = 1 << 20
 // call once more with the next token, provided that the body can be sent again
 // (GetBody). Where a vendor ends the old token with the new one, the call waits
 // while the token is being swapped.
+//
+// The token goes to the account's API and nowhere else: where a client follows
+// a redirect to another host, the call is sent without it, and any other call
+// to another host is an error.
 func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 	k, err := s.b.keeper(r.Context(), s.account)
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
-	a, err := s.b.account(s.account)
+	a, vars, err := s.variables(r.Context(), k)
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
-	if err := k.gate.enter(r.Context()); err != nil {
-		closeBody(r)
-		return nil, err
-	}
-	inside := true
-	leave := func() {
-		if inside {
-			inside = false
-			k.gate.leave()
+	to, err := a.Dialect.CallURL(a.Origin, vars)
+	if err == nil && (r.URL.Scheme != to.Scheme || !strings.EqualFold(r.URL.Host, to.Host)) {
+		if r.Response != nil {
+			return s.base.RoundTrip(r)
 		}
+		err = errors.New("the call is for another host than the account's API")
 	}
-	t, err := s.Token(r.Context())
 	if err != nil {
-		leave()
+		err = fmt.Errorf("broker: %w", err)
 		closeBody(r)
 		return nil, err
 	}
-	answer, err := s.send(k, a, r, t, r.Body)
+	t, leave, err := s.enter(r.Context(), k)
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	answer, err := s.send(k, r, t, r.Body)
 	if err != nil {
 		leave()
 		return nil, err
 	}
-	if !a.Dialect.Rejected(answer.StatusCode, answer.Header) || !replayable(r) {
+	if !a.Dialect.Rejected(answer.StatusCode, answer.Header) {
 		answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 		return answer, nil
 	}
 	leave() // a report may swap the token, and that waits for running calls
 	next, err := s.b.Report(r.Context(), s.account, t.Generation)
-	if err != nil || next.Generation == t.Generation {
+	if err != nil || next.Generation == t.Generation || !replayable(r) {
 		return answer, nil
 	}
 	body, err := again(r)
 	if err != nil {
 		return answer, nil
 	}
-	if err := k.gate.enter(r.Context()); err != nil {
+	if t, leave, err = s.enter(r.Context(), k); err != nil {
+		_ = body.Close()
 		return answer, nil
 	}
-	inside = true
 	discard(answer)
-	if answer, err = s.send(k, a, r, next, body); err != nil {
+	if answer, err = s.send(k, r, t, body); err != nil {
 		leave()
 		return nil, err
 	}
@@ -125,16 +133,46 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// send sends a copy of r that wears the token.
-func (s *Source) send(k *keeper, a Account, r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {
-	vars, err := k.callVars(r.Context(), a)
+// enter lets a call in, with a token. A token is waited for outside: the login
+// that brings it may be waiting for those inside to end.
+func (s *Source) enter(ctx context.Context, k *keeper) (*jeton.Token, func(), error) {
+	for {
+		if err := k.gate.enter(ctx); err != nil {
+			return nil, nil, err
+		}
+		if t := k.cached(time.Now(), 0); t != nil {
+			return t, sync.OnceFunc(k.gate.leave), nil
+		}
+		k.gate.leave()
+		if _, err := s.Token(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// variables returns the account with its variables, and those of the call.
+func (s *Source) variables(ctx context.Context, k *keeper) (Account, jeton.Vars, error) {
+	a, err := s.b.account(s.account)
 	if err != nil {
-		closeBody(r)
-		return nil, err
+		return a, nil, err
+	}
+	vars, err := k.callVars(ctx, a)
+	if err != nil {
+		return a, nil, err
 	}
 	vars = vars.Clone()
 	for name, text := range s.vars {
 		vars[name] = text
+	}
+	return a, vars, nil
+}
+
+// send sends a copy of r that wears the token.
+func (s *Source) send(k *keeper, r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {
+	a, vars, err := s.variables(r.Context(), k)
+	if err != nil {
+		closeBody(r)
+		return nil, err
 	}
 	vars["access_token"] = t.AccessToken.Reveal()
 	for name, text := range t.Vars {
