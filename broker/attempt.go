@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"slices"
 	"sync"
@@ -78,7 +79,7 @@ func (f *followed) dead(version string, now time.Time, lease time.Duration) bool
 // mayLogIn decides by what the record remembers of failures.
 func (k *keeper) mayLogIn(r *record, vars jeton.Vars, now time.Time) error {
 	if r.Latch != nil {
-		if slices.Contains(r.Refused, r.fingerprint(vars)) {
+		if slices.Contains(r.Refused, r.fingerprint(k.account.Dialect, vars)) {
 			return &LatchedError{Account: k.account.Name, Code: r.Latch.Code, Since: r.Latch.Since}
 		}
 		r.Latch, r.Failures, r.NotBefore = nil, 0, time.Time{} // another credential
@@ -102,7 +103,8 @@ type login struct {
 	fenced bool // another broker took the lease over
 }
 
-// takeLease writes the lease, a new fence, and what is about to be sent.
+// takeLease writes the lease, a new fence, and what is about to be sent, but
+// for a login that ends the old token: that is written when it leaves.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
 	l := &login{k: k, want: w, vars: vars, old: r.token()}
 	kind := "login"
@@ -110,7 +112,7 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 		kind = "refresh"
 	}
 	r.Fence++
-	r.Lease, r.Intent = &lease{Holder: k.b.id}, &intent{Kind: kind, Since: r.Generation}
+	r.Lease, r.Intent = &lease{Holder: k.b.id}, l.intent(kind, &r)
 	next, err := k.save(ctx, r, at)
 	if err != nil {
 		return nil, err
@@ -118,6 +120,15 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 	r.Rev++
 	l.rec, l.at = r, next
 	return l, nil
+}
+
+// intent says what is about to be sent. A login that ends the old token says
+// so when it leaves: until then that token is good, and calls are let end.
+func (l *login) intent(kind string, r *record) *intent {
+	if kind == "login" && l.k.account.Dialect.Active > 0 {
+		return nil
+	}
+	return &intent{Kind: kind, Since: r.Generation}
 }
 
 // refreshWith returns the exchange that refreshes the token, or nil: a token
@@ -148,16 +159,37 @@ func (l *login) run(ctx context.Context) error {
 // beat renews the lease while a slow login runs.
 func (l *login) beat(ctx context.Context) {
 	for sleep(ctx, l.k.b.Lease/3) {
-		l.mu.Lock()
+		_ = l.write(ctx, func(r *record) { r.Lease = &lease{Holder: l.k.b.id, Beat: r.Lease.Beat + 1} })
+	}
+}
+
+// write edits the record under the lease. A conflict need not mean that the
+// lease is lost: an earlier write may have gone in though its answer was lost,
+// or somebody may have left a word.
+func (l *login) write(ctx context.Context, edit func(*record)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
 		r := l.rec
-		r.Lease = &lease{Holder: l.k.b.id, Beat: r.Lease.Beat + 1}
+		edit(&r)
 		next, err := l.k.save(ctx, r, l.at)
 		if err == nil {
 			r.Rev++
 			l.rec, l.at = r, next
+			return nil
 		}
-		l.fenced = l.fenced || errors.Is(err, store.ErrConflict)
-		l.mu.Unlock()
+		if !errors.Is(err, store.ErrConflict) || l.fenced {
+			return err
+		}
+		now, at, readErr := l.k.load(ctx)
+		if readErr != nil {
+			return readErr
+		}
+		if now.Fence != l.rec.Fence || now.Lease == nil {
+			l.fenced = true
+			return err
+		}
+		l.rec, l.at = now, at
 	}
 }
 
@@ -176,37 +208,27 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 			return token, err
 		}
 		l.k.b.Logger.Info("the refresh token was refused; logging in", "account", l.k.account.Name, "code", string(refusal.Code))
-		if err := l.intend(ctx, "login"); err != nil {
-			return nil, err
+		l.old.RefreshToken = jeton.Secret{}
+		if err := l.write(ctx, func(r *record) { r.Intent, r.Token = l.intent("login", r), storeToken(l.old) }); err != nil {
+			return nil, notSent{err}
 		}
 	}
 	if err := l.k.reserve(ctx, l.vars); err != nil {
-		return nil, err
+		return nil, notSent{err}
 	}
 	if l.k.account.Dialect.Active > 0 {
-		defer l.k.gate.hold(ctx, l.k.b.Drain)()
+		draining, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(l.k.b.running, cancel)()
+		defer l.k.gate.hold(draining, l.k.b.Drain)()
+		if draining.Err() != nil {
+			return nil, errStopping
+		}
+		if err := l.write(ctx, func(r *record) { r.Intent = &intent{Kind: "login", Since: r.Generation} }); err != nil {
+			return nil, notSent{err}
+		}
 	}
 	return l.send(ctx, l.k.account.Dialect.Login, l.vars)
-}
-
-// intend writes what is about to be sent. A refresh token that the vendor
-// refused is forgotten with it.
-func (l *login) intend(ctx context.Context, kind string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r := l.rec
-	r.Intent = &intent{Kind: kind, Since: r.Generation}
-	if r.Token != nil {
-		t := *r.Token
-		t.Refresh = ""
-		r.Token = &t
-	}
-	next, err := l.k.save(ctx, r, l.at)
-	if err == nil {
-		r.Rev++
-		l.rec, l.at = r, next
-	}
-	return err
 }
 
 // maxAnswer bounds what is read of a vendor's answer.
@@ -226,6 +248,9 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	r.Header.Set("User-Agent", "jeton")
 	began := time.Now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
+	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
+		return nil, notSent{withoutURL(err)}
+	}
 	if err != nil {
 		return nil, withoutURL(err)
 	}
@@ -243,8 +268,19 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if err != nil {
 		return nil, err
 	}
-	return d.NewToken(bound, began), nil
+	token := d.NewToken(bound, began)
+	if !token.Valid(time.Now(), 0) {
+		return nil, errBornExpired
+	}
+	return token, nil
 }
+
+// errBornExpired is an error and no token, or readers would ask for the next
+// one without end.
+var errBornExpired = errors.New("the vendor's token has expired already; compare the clocks")
+
+// errStopping ends an attempt that has sent nothing yet.
+var errStopping = errors.New("the broker is stopping")
 
 // notSent is an error that came before anything left.
 type notSent struct{ error }
@@ -261,7 +297,8 @@ func withoutURL(err error) error {
 
 // finish publishes the outcome in memory at once and saves it. A token that
 // cannot be saved now is served all the same, and saved as soon as the store
-// answers: it may be the only good one.
+// answers: it may be the only good one. A refusal is saved likewise, or a
+// Retry-After would be forgotten.
 func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -278,7 +315,7 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 		mine.Rev++
 		l.k.publish(mine)
 	}
-	if l.trySave(ctx, &r) || failure != nil {
+	if l.trySave(ctx, &r) {
 		return result
 	}
 	l.k.b.work.Go(func() {
@@ -288,7 +325,7 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 			}
 		}
 	})
-	return nil
+	return result
 }
 
 // trySave saves a result and reports whether that is settled.
@@ -341,8 +378,8 @@ func (l *login) overtaken(ctx context.Context, mine *record) (settled bool, err 
 
 func (l *login) succeeded(r *record, token *jeton.Token, now time.Time) {
 	r.Generation++
-	r.Token, r.Obtained = storeToken(token), now
-	r.RefreshAt = l.k.refreshAt(token, now)
+	r.Token, r.Obtained = storeToken(token), now.Round(0)
+	r.RefreshAt = l.k.refreshAt(r.Token.Expiry, now.Round(0))
 	r.Ended, r.Latch, r.Refused, r.Failures, r.NotBefore, r.LastError = false, nil, nil, 0, time.Time{}, ""
 	r.Permission = 0
 	if l.want.reported {
@@ -357,13 +394,16 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 	refusal, refused := errors.AsType[*jeton.Error](failure)
 	if out, ok := errors.AsType[*UnavailableError](failure); ok { // the budget: nothing was sent
 		r.NotBefore, r.LastError = now.Add(out.RetryAfter), out.Reason
-		return failure
+		return out
+	}
+	if errors.Is(failure, errStopping) {
+		return &UnavailableError{Account: name, Reason: failure.Error(), RetryAfter: time.Second}
 	}
 	if refused {
 		switch refusal.Code {
 		case jeton.InvalidClient, jeton.InvalidGrant, jeton.UnauthorizedClient:
 			r.Latch = &latch{Code: refusal.Code, Since: now}
-			if f := r.fingerprint(l.vars); !slices.Contains(r.Refused, f) {
+			if f := r.fingerprint(l.k.account.Dialect, l.vars); !slices.Contains(r.Refused, f) {
 				r.Refused = append(r.Refused, f)
 			}
 			r.LastError = "the vendor refused the credentials: " + string(refusal.Code)
@@ -382,13 +422,16 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 		r.LastError = string(refusal.Code)
 	} else {
 		r.LastError = "an exchange whose outcome is unknown"
-		if early {
-			r.LastError = "a request that could not be written"
+		switch {
+		case early:
+			r.LastError = "a request that could not be sent"
+		case errors.Is(failure, errBornExpired):
+			r.LastError = failure.Error()
 		}
 	}
 	r.NotBefore = now.Add(wait)
 	l.k.b.Logger.Warn("a login failed", "account", name, "failures", r.Failures, "retry_in", wait, "error", failure)
-	return &UnavailableError{Account: name, Reason: "the vendor answered with " + r.LastError, RetryAfter: wait, Cause: failure}
+	return &UnavailableError{Account: name, Reason: "the login ended with " + r.LastError, RetryAfter: wait, Cause: failure}
 }
 
 // backoffAfter returns 1, 2, 4, 8 ... seconds after so many failures in a row,

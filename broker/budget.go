@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -33,7 +34,7 @@ func (k *keeper) reserve(ctx context.Context, vars jeton.Vars) error {
 		if !ok {
 			continue
 		}
-		origin, value := "", vars[kind]
+		origin, value := "", strings.ToLower(vars[kind]) // a vendor may not tell cases apart
 		if k.account.Origin != nil {
 			origin = k.account.Origin.Host
 		}

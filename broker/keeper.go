@@ -85,6 +85,12 @@ func (v *view) good(now time.Time) bool {
 	return !v.held && !v.Ended && v.parsed.Valid(now, 0)
 }
 
+// young reports whether a token that a report brought about cannot have expired
+// yet. Where its expiry is not known, a report is how one learns of it.
+func (v *view) young(now time.Time) bool {
+	return !v.parsed.Expiry.IsZero() || now.Sub(v.Obtained) < 5*time.Minute
+}
+
 // due reports whether the token is to be replaced ahead of its expiry.
 func (v *view) due(now time.Time) bool {
 	return v.Token != nil && !v.RefreshAt.IsZero() && !now.Before(v.RefreshAt)
@@ -199,7 +205,9 @@ func (k *keeper) report(ctx context.Context, account string, generation uint64) 
 		switch {
 		case v.Generation > generation && v.good(now):
 			return v.parsed, nil
-		case v.Generation == generation && v.Reported == generation && v.good(now):
+		case v.Generation < generation && v.good(now):
+			return v.parsed, nil // a token of another store, or of nobody
+		case v.Generation == generation && v.Reported == generation && v.good(now) && v.young(now):
 			err := k.change(wait, func(r *record) bool {
 				marked := r.Generation == generation && r.Permission != generation
 				if marked {
@@ -297,11 +305,16 @@ func (k *keeper) keep(ctx context.Context) {
 		changed, _ = w.Watch(ctx, k.key)
 	}
 	_ = k.read(ctx)
+	looked := time.Now() // at the credentials of a latched account
 	for ctx.Err() == nil {
 		now := time.Now()
 		v := k.view.Load()
 		next := k.next(v, now)
+		if v.Latch != nil && (v.due(now) || !v.good(now)) {
+			next = min(next, latchedEvery-now.Sub(looked))
+		}
 		if next <= 0 {
+			looked = now
 			err := k.wait(ctx, want{above: v.Generation})
 			if err == nil {
 				continue
@@ -359,11 +372,11 @@ func (k *keeper) next(v *view, now time.Time) time.Duration {
 
 // refreshAt says when to replace a token: ahead of its expiry, and a little
 // earlier by chance, so that a fleet's accounts do not all fall due at once.
-func (k *keeper) refreshAt(t *jeton.Token, now time.Time) time.Time {
-	if t.Expiry.IsZero() {
+func (k *keeper) refreshAt(expiry, now time.Time) time.Time {
+	if expiry.IsZero() {
 		return time.Time{}
 	}
-	lifetime := t.Expiry.Sub(now)
+	lifetime := expiry.Sub(now)
 	early := or(k.b.Early, or(k.account.Dialect.Early, min(5*time.Minute, lifetime/10)))
 	if early > lifetime/2 {
 		early = lifetime / 2
@@ -371,7 +384,7 @@ func (k *keeper) refreshAt(t *jeton.Token, now time.Time) time.Time {
 	if early > 0 {
 		early += rand.N(early/10 + 1)
 	}
-	return t.Expiry.Add(-early)
+	return expiry.Add(-early)
 }
 
 func (k *keeper) status(s *Status, now time.Time) {

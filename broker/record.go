@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -79,18 +81,20 @@ func (r *record) token() *jeton.Token {
 	}
 }
 
+// storeToken keeps the wall clock only: it goes on while a machine sleeps.
 func storeToken(t *jeton.Token) *storedToken {
 	return &storedToken{
 		Access: t.AccessToken.Reveal(), Type: t.Type, Refresh: t.RefreshToken.Reveal(),
-		Expiry: t.Expiry, Scope: t.Scope.String(), Vars: t.Vars,
+		Expiry: t.Expiry.Round(0), Scope: t.Scope.String(), Vars: t.Vars,
 	}
 }
 
 // fingerprint tells credentials apart without showing them. It is keyed, so
 // that whoever reads the record cannot try passwords against it.
-func (r *record) fingerprint(vars jeton.Vars) string {
+func (r *record) fingerprint(d *dialect.Dialect, vars jeton.Vars) string {
+	only := d.CallVars()
 	mac := hmac.New(sha256.New, r.Salt)
-	mac.Write([]byte(canonical(vars, nil)))
+	mac.Write([]byte(canonical(vars, func(name string) bool { return !slices.Contains(only, name) })))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
@@ -129,12 +133,23 @@ func (a *Account) variables(ctx context.Context) (jeton.Vars, error) {
 	return vars, nil
 }
 
-// recordKey names the record of an identity: where it logs in, and as whom.
+// recordKey names the record of an identity: where it logs in, as whom, and
+// with which settings. A secret is no part of it, so that the record stays when
+// one is changed; where a login names nobody in public, as with an API key
+// alone, the account's name does, or two keys would share a token.
 func (a *Account) recordKey(vars jeton.Vars) string {
-	needed := a.Dialect.LoginVars()
+	needed, only := a.Dialect.LoginVars(), a.Dialect.CallVars()
+	for _, v := range a.Dialect.Vars {
+		if !slices.Contains(only, v.Name) {
+			needed = append(needed, v.Name)
+		}
+	}
 	identity := canonical(vars, func(name string) bool {
 		return a.Dialect.Public(name) && (slices.Contains(needed, name) || name == "scope" || name == "resource")
 	})
+	if !slices.Contains(needed, "username") && !slices.Contains(needed, "client_id") {
+		identity += "account=" + strconv.Quote(a.Name)
+	}
 	origin := ""
 	if a.Origin != nil {
 		origin = a.Origin.String()

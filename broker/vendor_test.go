@@ -40,6 +40,7 @@ type vendor struct {
 	loseNext  bool // execute the next exchange and lose its answer
 	forbid    bool // refuse every call, whatever the token
 	seen      []string
+	silent    bool // say nothing of a lifetime
 	n         int
 }
 
@@ -123,9 +124,12 @@ func (v *vendor) serve(w http.ResponseWriter, r *http.Request, body []byte) (los
 	}
 	v.live[token] = time.Now().Add(lifetime)
 	v.refresh[fmt.Sprintf("refresh-%d", v.n)] = true
-	err = v.d.WriteResponse(w, x, jeton.Vars{"access_token": token, "refresh_token": fmt.Sprintf("refresh-%d", v.n),
-		"expires_in": fmt.Sprint(int(lifetime.Seconds())), "token_type": "Bearer", "user_id": "u", "scope": "admin"})
-	if err != nil {
+	answer := jeton.Vars{"access_token": token, "refresh_token": fmt.Sprintf("refresh-%d", v.n),
+		"expires_in": fmt.Sprint(int(lifetime.Seconds())), "token_type": "Bearer", "user_id": "u", "scope": "admin"}
+	if v.silent {
+		delete(answer, "expires_in")
+	}
+	if err = v.d.WriteResponse(w, x, answer); err != nil {
 		v.t.Error(err)
 	}
 	lost, v.loseNext = v.loseNext, false
