@@ -10,6 +10,11 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
+// guessRate bounds the wrong secrets for one identity from one network where
+// the rate says nothing about its kind: far above what mistakes make, far below
+// what guessing needs.
+var guessRate = dialect.Rate{Count: 1000, Per: time.Hour}
+
 // limits keeps a realm's login limits. Three budgets count, each where the rate
 // has it:
 //
@@ -74,8 +79,23 @@ func (l *limits) attempt(ids []identity, ip netip.Addr) error {
 	if err := slowDown(l.limiter.Attempt(l.from("login", ids, ip)...)); err != nil {
 		return err
 	}
-	return slowDown(l.limiter.Peek(l.everywhere(ids)...))
+	return slowDown(l.limiter.Peek(append(l.everywhere(ids), l.guesses(ids, ip)...)...))
 }
+
+// guesses returns the rules about wrong secrets for identities that have no
+// rate of their own.
+func (l *limits) guesses(ids []identity, ip netip.Addr) (rules []limit.Rule) {
+	for _, id := range ids {
+		if _, ok := l.rate[id.kind]; !ok {
+			key := store.Key(l.realm, id.kind, "guess", id.tenant, Fold(id.name), network(ip))
+			rules = append(rules, limit.Rule{Key: key, Count: guessRate.Count, Per: guessRate.Per})
+		}
+	}
+	return rules
+}
+
+// wrong counts a login whose secrets were wrong.
+func (l *limits) wrong(ids []identity, ip netip.Addr) { l.limiter.Count(l.guesses(ids, ip)...) }
 
 // guess counts an attempt to authenticate that is no login: at a route that
 // refreshes or asks about tokens.

@@ -213,3 +213,19 @@ func TestClientIP(t *testing.T) {
 		}
 	}
 }
+
+// Where the rate says nothing of users, wrong passwords are bounded all the
+// same, for who guesses.
+func TestLimitGuessesWithoutRate(t *testing.T) {
+	b := seeded(t, "web1on1", nil, nil)
+	guess := func(tweaks ...tweak) answer {
+		return b.json("/v2/auth/token", `{"email":"admin@example.org","password":"guess"}`, tweaks...)
+	}
+	for range guessRate.Count {
+		want(t, guess(), 400)
+	}
+	retryAfter(t, guess())
+	retryAfter(t, b.login())
+	want(t, guess(from("198.51.100.7")), 400)
+	want(t, b.login(from("198.51.100.7")), 200)
+}

@@ -27,6 +27,9 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 		err = jeton.InvalidClient // RFC 6749 section 5.2: the Authorization header was used
 	}
 	if err != nil {
+		if refusal(err) {
+			r.limits.wrong(ids, a.ip)
+		}
 		return nil, err
 	}
 	if err := r.limits.success(ids); err != nil {
