@@ -379,3 +379,94 @@ func TestFingerprintIsTheCredential(t *testing.T) {
 		}
 	})
 }
+
+// TestCrashesInRenewal: a broker that dies at any step of a renewal, before or
+// after the vendor executed it, leaves a record from which another goes on, and
+// that one never serves a token which the vendor has ended.
+func TestCrashesInRenewal(t *testing.T) {
+	for _, name := range []string{"web1on1", "altrata"} {
+		for step := 1; step <= 4; step++ {
+			synctest.Test(t, func(t *testing.T) {
+				v, st := newVendor(t, name), slowStore()
+				dying := new(storetest.Faults)
+				dead := v.broker(storetest.Faulty(st, dying), newCredentials())
+				first, err := dead.Token(t.Context(), "a", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var mu sync.Mutex
+				puts := 0
+				dying.Decide(func(op, key string) storetest.Fault {
+					mu.Lock()
+					defer mu.Unlock()
+					if op == "put" {
+						puts++
+					}
+					if puts >= step {
+						return storetest.Down
+					}
+					return storetest.Healthy
+				})
+				time.Sleep(time.Until(first.Expiry) - time.Minute)
+				dead.Token(t.Context(), "a", 0) // begins to renew
+				time.Sleep(time.Second)
+				dead.stop()
+				dead.abort()
+
+				other := v.broker(st, newCredentials())
+				for end := first.Expiry.Add(time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+					token, err := other.Token(t.Context(), "a", 0)
+					if err != nil {
+						t.Fatalf("%s, step %d: %v", name, step, err)
+					}
+					if err := v.check(token); err != nil {
+						t.Fatalf("%s, step %d: %v", name, step, err)
+					}
+				}
+				if logins, refreshes, _ := v.count(); logins+refreshes > 3 {
+					t.Errorf("%s, step %d: %d logins and %d refreshes", name, step, logins, refreshes)
+				}
+				closeBroker(t, other)
+				closeBroker(t, dead)
+			})
+		}
+	}
+}
+
+// TestHungStore: a store that answers nobody costs readers nothing while their
+// token is good.
+func TestHungStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, "iadvize")
+		var mu sync.Mutex
+		delay := 3 * time.Millisecond
+		st := storetest.Slow(store.NewMemory(), func() time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return delay
+		})
+		b := v.broker(st, newCredentials())
+		first, err := b.Token(t.Context(), "a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		delay = 1000 * time.Hour
+		mu.Unlock()
+		time.Sleep(time.Until(first.Expiry) - time.Minute)
+		began := time.Now()
+		for range 50 {
+			if token, err := b.Token(t.Context(), "a", 0); err != nil || v.check(token) != nil || time.Since(began) > time.Minute {
+				t.Fatalf("after %v: %v", time.Since(began), err)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		began = time.Now()
+		if _, err := b.Token(t.Context(), "a", 0); err == nil || time.Since(began) > b.Wait+time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		b.stop()
+		closeBroker(t, b)
+	})
+}

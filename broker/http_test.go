@@ -242,6 +242,7 @@ func TestEgressWithoutToken(t *testing.T) {
 func TestHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVendor(t, "altrata")
+		v.far = 4 * v.latency // or a login could not overtake a call
 		b := v.broker(slowStore(), newCredentials())
 		ctx, cancel := context.WithCancel(t.Context())
 		var run sync.WaitGroup

@@ -27,6 +27,7 @@ type vendor struct {
 	t       *testing.T
 	d       *dialect.Dialect
 	latency time.Duration
+	far     time.Duration // how long a call is on its way; zero: the latency
 
 	mu        sync.Mutex
 	password  string // what it takes; "" is right until it is changed
@@ -56,7 +57,11 @@ func newVendor(t *testing.T, name string) *vendor {
 
 // RoundTrip answers a request to the token endpoint or to the API.
 func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !sleep(r.Context(), v.latency) {
+	way := v.latency
+	if v.far > 0 && !strings.HasSuffix(r.URL.Path, "/token") {
+		way = v.far
+	}
+	if !sleep(r.Context(), way) {
 		return nil, r.Context().Err()
 	}
 	var body []byte
