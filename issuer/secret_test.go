@@ -80,7 +80,7 @@ func TestMalformedSecrets(t *testing.T) {
 		}
 		wrong := secretOf(string(text))
 		if wrong.Equal(right) {
-			t.Skip()
+			return // the draw changed nothing
 		}
 		calls.Store(0)
 		work := d.Passwords.work.Load()
