@@ -67,6 +67,8 @@ func (b *Broker) local(next http.HandlerFunc) http.Handler {
 // TokenAPI returns the handler of the token API:
 //
 //	GET  /v1/tokens/{account}            a token that is valid now; ?min_ttl=10m
+//	GET  /v1/tokens/{account}?after=3    one that is newer than generation 3, or 204 after ?wait=30s
+//	GET  /v1/tokens/{account}/stream     the token and each new one, a line of JSON each
 //	POST /v1/tokens/{account}/rejected   {"generation": 3}: the vendor's API refused it
 //	GET  /v1/accounts                    how the accounts are doing, no secrets
 //
@@ -76,6 +78,7 @@ func (b *Broker) TokenAPI() http.Handler {
 	b.init()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/tokens/{account}", b.serveToken)
+	mux.HandleFunc("GET /v1/tokens/{account}/stream", b.serveStream)
 	mux.HandleFunc("POST /v1/tokens/{account}/rejected", b.serveRejected)
 	mux.HandleFunc("GET /v1/accounts", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, "application/json", map[string]any{"accounts": b.Status(r.Context())})
@@ -94,7 +97,7 @@ func (b *Broker) TokenAPI() http.Handler {
 			writeProblem(w, problem{Status: probe.status, Title: "method not allowed", Detail: "allowed here: " + probe.header.Get("Allow")})
 			return
 		}
-		writeProblem(w, problem{Status: http.StatusNotFound, Title: "not found", Detail: "there are /v1/tokens/{account}, /v1/tokens/{account}/rejected and /v1/accounts"})
+		writeProblem(w, problem{Status: http.StatusNotFound, Title: "not found", Detail: "there are /v1/tokens/{account}, its /stream and its /rejected, and /v1/accounts"})
 	})
 }
 
@@ -109,6 +112,10 @@ func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 
 func (b *Broker) serveToken(w http.ResponseWriter, r *http.Request) {
+	if q := r.URL.Query(); q.Has("after") || q.Has("wait") {
+		b.serveNext(w, r)
+		return
+	}
 	var minTTL time.Duration
 	if text := r.URL.Query().Get("min_ttl"); text != "" {
 		var err error
@@ -149,12 +156,16 @@ func (b *Broker) answer(w http.ResponseWriter, t *jeton.Token, err error) {
 		b.writeError(w, err)
 		return
 	}
+	writeJSON(w, http.StatusOK, "application/json", newTokenAnswer(t))
+}
+
+func newTokenAnswer(t *jeton.Token) tokenAnswer {
 	a := tokenAnswer{AccessToken: t.AccessToken.Reveal(), TokenType: t.Type, Scope: t.Scope.String(), Generation: t.Generation}
 	if !t.Expiry.IsZero() {
 		at, in := t.Expiry.UTC().Truncate(time.Second), int64(time.Until(t.Expiry)/time.Second)
 		a.ExpiresAt, a.ExpiresIn = &at, &in
 	}
-	writeJSON(w, http.StatusOK, "application/json", a)
+	return a
 }
 
 // problem is RFC 9457.

@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -53,6 +54,8 @@ type Broker struct {
 	Wait         time.Duration // how long a reader waits for a first token; zero: 30 s
 	Drain        time.Duration // how long a hand-over waits for running calls; zero: 10 s
 
+	Followers int // how many long polls and streams may wait at once; zero: 1,000
+
 	Hosts []string // further names under which the token API may be called; loopback ones always may
 
 	once    sync.Once
@@ -65,6 +68,8 @@ type Broker struct {
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // :: record key -> keeper
+
+	followers atomic.Int64 // long polls and streams that run
 
 	byName sync.Map // :: account -> *keeper, once its variables were resolved; readers take no lock
 }
@@ -119,6 +124,9 @@ func (b *Broker) init() {
 		b.Lease = or(b.Lease, 15*time.Second)
 		b.Wait = or(b.Wait, 30*time.Second)
 		b.Drain = or(b.Drain, 10*time.Second)
+		if b.Followers == 0 {
+			b.Followers = 1000
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,11 +73,21 @@ type view struct {
 	// held says that a login was sent which ends the token of this view, so
 	// that readers wait for the one that it brings.
 	held bool
+
+	replaced chan struct{} // closed when readers see another view
+}
+
+// expiry returns when the token expires; zero if that is not known.
+func (v *view) expiry() time.Time {
+	if v.parsed == nil {
+		return time.Time{}
+	}
+	return v.parsed.Expiry
 }
 
 func newKeeper(b *Broker, a Account, key string) *keeper {
 	k := &keeper{b: b, account: a, key: key}
-	k.view.Store(&view{})
+	k.view.Store(&view{replaced: make(chan struct{})})
 	return k
 }
 
@@ -99,13 +110,20 @@ func (v *view) due(now time.Time) bool {
 // publish makes a record what readers see, unless they see a newer one: an
 // answer of the store can be overtaken by the next.
 func (k *keeper) publish(r record) {
-	next := &view{record: r, parsed: r.token()}
+	if reflect.DeepEqual(k.view.Load().record, r) {
+		return // or each look at the record would wake those who wait for a change
+	}
+	next := &view{record: r, parsed: r.token(), replaced: make(chan struct{})}
 	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
 		next.held = true
 	}
 	for {
 		now := k.view.Load()
-		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev || k.view.CompareAndSwap(now, next) {
+		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev {
+			return
+		}
+		if k.view.CompareAndSwap(now, next) {
+			close(now.replaced)
 			return
 		}
 	}
@@ -281,7 +299,7 @@ func (k *keeper) join(w want) (f *flight, mine bool) {
 		return f, f.want.above >= w.above && (f.want.reported || !w.reported)
 	}
 	if k.b.running.Err() != nil {
-		f := &flight{want: w, done: make(chan struct{}), err: &UnavailableError{Reason: "the broker is stopping", RetryAfter: time.Second}}
+		f := &flight{want: w, done: make(chan struct{}), err: errClosed}
 		close(f.done)
 		return f, true
 	}
