@@ -417,6 +417,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 	}
 	r.Failures++
 	wait := backoffAfter(r.Failures)
+	wait += l.k.b.jitter(wait / 10)
 	if refused {
 		wait = max(wait, refusal.RetryAfter)
 		r.LastError = string(refusal.Code)
@@ -435,7 +436,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 }
 
 // backoffAfter returns 1, 2, 4, 8 ... seconds after so many failures in a row,
-// at most 5 minutes, and up to a tenth more by chance.
+// at most 5 minutes.
 func backoffAfter(failures int) time.Duration {
 	b := backoff.ExponentialBackOff{InitialInterval: time.Second, Multiplier: 2, MaxInterval: 5 * time.Minute}
 	b.Reset()
@@ -443,5 +444,5 @@ func backoffAfter(failures int) time.Duration {
 	for range min(failures, 16) {
 		wait = b.NextBackOff()
 	}
-	return wait + jitter(wait/10)
+	return wait
 }

@@ -58,6 +58,8 @@ type Broker struct {
 
 	Hosts []string // further names under which the token API may be called; loopback ones always may
 
+	chance func(time.Duration) time.Duration // a part of a length of time; nil: a random one
+
 	once    sync.Once
 	id      string             // names this broker in leases
 	running context.Context    // ends when Close was called: no new attempts

@@ -83,9 +83,12 @@ func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate) error 
 }
 
 // jitter returns a random part of d.
-func jitter(d time.Duration) time.Duration {
-	if d <= 0 {
+func (b *Broker) jitter(d time.Duration) time.Duration {
+	switch {
+	case d <= 0:
 		return 0
+	case b.chance != nil:
+		return b.chance(d)
 	}
 	return rand.N(d)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -399,10 +398,7 @@ func (k *keeper) refreshAt(expiry, now time.Time) time.Time {
 	if early > lifetime/2 {
 		early = lifetime / 2
 	}
-	if early > 0 {
-		early += rand.N(early/10 + 1)
-	}
-	return expiry.Add(-early)
+	return expiry.Add(-early - k.b.jitter(early/10))
 }
 
 func (k *keeper) status(s *Status, now time.Time) {
