@@ -107,10 +107,24 @@ func (a answer) refusal(t *testing.T, status int, code string) {
 	}
 }
 
-// TestBadFormLogins sends every realm whose login is a form each way in which a
-// form can be wrong.
-func TestBadFormLogins(t *testing.T) {
+// TestBadInput sends what is wrong to every realm of one server, which answers
+// all of it and still works in the end.
+func TestBadInput(t *testing.T) {
 	p := startDev(t)
+	for name, test := range map[string]func(*testing.T, *process){
+		"forms": badFormLogins, "methods": wrongMethodNamesTheRightOnes, "JSON": badJSONLogins, "Basic": badBasicLogins,
+		"people": nobodyLearnsWhoExists, "tokens": badTokens, "introspection": introspectForeignTokens, "paths": badPaths,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, p) })
+	}
+	for realm := range logins {
+		token(t, p, realm)
+	}
+}
+
+// badFormLogins sends every realm whose login is a form each way in which a
+// form can be wrong.
+func badFormLogins(t *testing.T, p *process) {
 	for _, realm := range []string{"iadvize", "alvys", "oauth2"} {
 		good := logins[realm]
 		fields, err := url.ParseQuery(good.body)
@@ -156,9 +170,8 @@ func TestBadFormLogins(t *testing.T) {
 	}
 }
 
-// TestWrongMethodNamesTheRightOnes checks RFC 9110 section 15.5.6.
-func TestWrongMethodNamesTheRightOnes(t *testing.T) {
-	p := startDev(t)
+// wrongMethodNamesTheRightOnes checks RFC 9110 section 15.5.6.
+func wrongMethodNamesTheRightOnes(t *testing.T, p *process) {
 	for realm, allowed := range map[string]string{"iadvize": "POST", "altrata": "POST", "alvys": "POST", "oauth2": "POST", "web1on1": "GET, POST"} {
 		a := logins[realm].with(func(m *message) { m.method = "PUT" }).send(t, p)
 		a.refusal(t, 405, "")
@@ -170,8 +183,7 @@ func TestWrongMethodNamesTheRightOnes(t *testing.T) {
 	}
 }
 
-func TestBadJSONLogins(t *testing.T) {
-	p := startDev(t)
+func badJSONLogins(t *testing.T, p *process) {
 	good := logins["web1on1"]
 	for name, body := range map[string]string{
 		"nothing": "", "no object": `["email"]`, "text": `"email"`, "null": "null", "cut off": `{"email":"agent@example.org","password":"t0`,
@@ -208,8 +220,7 @@ func TestBadJSONLogins(t *testing.T) {
 	})
 }
 
-func TestBadBasicLogins(t *testing.T) {
-	p := startDev(t)
+func badBasicLogins(t *testing.T, p *process) {
 	for _, realm := range []string{"altrata", "oauth2"} {
 		good := logins[realm]
 		for name, value := range map[string]string{
@@ -264,10 +275,9 @@ func TestBadBasicLogins(t *testing.T) {
 	})
 }
 
-// TestNobodyLearnsWhoExists compares whole answers for somebody who exists with
+// nobodyLearnsWhoExists compares whole answers for somebody who exists with
 // a wrong secret, and for nobody.
-func TestNobodyLearnsWhoExists(t *testing.T) {
-	p := startDev(t)
+func nobodyLearnsWhoExists(t *testing.T, p *process) {
 	pairs := map[string][]message{
 		"iadvize": {
 			logins["iadvize"].withBody("grant_type=password&username=demo@example.com&password=" + wrongSecret),
@@ -311,9 +321,8 @@ func TestNobodyLearnsWhoExists(t *testing.T) {
 	}
 }
 
-// TestBadTokens wears every kind of token that is not good at every API.
-func TestBadTokens(t *testing.T) {
-	p := startDev(t)
+// badTokens wears every kind of token that is not good at every API.
+func badTokens(t *testing.T, p *process) {
 	tokens := map[string]string{}
 	for realm := range logins {
 		tokens[realm] = token(t, p, realm)
@@ -445,10 +454,9 @@ func sign(t *testing.T, alg jose.SignatureAlgorithm, key any, like string) strin
 	return text
 }
 
-// TestIntrospectForeignTokens checks the standard realm, whose tokens no sample
+// introspectForeignTokens checks the standard realm, whose tokens no sample
 // API takes: what is not good is inactive, and nothing more is said.
-func TestIntrospectForeignTokens(t *testing.T) {
-	p := startDev(t)
+func introspectForeignTokens(t *testing.T, p *process) {
 	asker := func(path, body string) answer {
 		return message{"POST", "/oauth2" + path, form, body, basicAuth("demo-client:demo-secret")}.send(t, p)
 	}
@@ -478,10 +486,9 @@ func TestIntrospectForeignTokens(t *testing.T) {
 	}
 }
 
-// TestBadPaths checks that no part of the system reads a path in another way
+// badPaths checks that no part of the system reads a path in another way
 // than the guard.
-func TestBadPaths(t *testing.T) {
-	p := startDev(t)
+func badPaths(t *testing.T, p *process) {
 	for path, status := range map[string]int{
 		"/nowhere": 404, "/iadvize/oauth2/token/x": 401, "/IADVIZE/oauth2/token": 404, "/iadvizeoauth2/token": 404,
 		"//iadvize/oauth2/token": 400, "/iadvize//oauth2/token": 400, "/altrata/%2e%2e/iadvize/oauth2/token": 400,
