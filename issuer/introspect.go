@@ -212,6 +212,9 @@ func (r *Realm) caller(ctx context.Context, req *http.Request, form url.Values, 
 		if err1 != nil || err2 != nil {
 			return nil, jeton.Refuse(jeton.InvalidClient, "the Basic credentials are not a form-encoded client_id and client_secret")
 		}
+		if form.Has("client_id") && form.Get("client_id") != id {
+			return nil, jeton.Refuse(jeton.InvalidRequest, "client_id in the body differs from the one in Basic")
+		}
 		vars["client_id"], vars["client_secret"] = id, secret
 	case inBody && form.Get("client_id") != "":
 		vars["client_id"], vars["client_secret"] = form.Get("client_id"), form.Get("client_secret")
@@ -225,6 +228,9 @@ func (r *Realm) caller(ctx context.Context, req *http.Request, form url.Values, 
 		return nil, err
 	}
 	p, err := r.authenticate(ctx, vars)
+	if err != nil && refusal(err) {
+		r.limits.wrong("ask", ids, a.ip)
+	}
 	if errors.Is(err, jeton.InvalidGrant) {
 		err = jeton.InvalidClient
 	}

@@ -55,6 +55,8 @@ func TestIntrospect(t *testing.T) {
 	if want(t, inBody, 200); inBody.body["active"] != true {
 		t.Error(inBody.raw)
 	}
+	want(t, b.form("/introspect", []string{"token", "x", "client_id", "demo-client"}, demo), 200)
+	want(t, b.form("/introspect", []string{"token", "x", "client_id", "other-client"}, demo), 400, jeton.InvalidRequest)
 }
 
 // MISTAKES 46: a foreign client learns nothing and ends nothing.

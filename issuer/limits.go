@@ -79,28 +79,34 @@ func (l *limits) attempt(ids []identity, ip netip.Addr) error {
 	if err := slowDown(l.limiter.Attempt(l.from("login", ids, ip)...)); err != nil {
 		return err
 	}
-	return slowDown(l.limiter.Peek(append(l.everywhere(ids), l.guesses(ids, ip)...)...))
+	return slowDown(l.limiter.Peek(append(l.everywhere(ids), l.guesses("login", ids, ip)...)...))
 }
 
 // guesses returns the rules about wrong secrets for identities that have no
-// rate of their own.
-func (l *limits) guesses(ids []identity, ip netip.Addr) (rules []limit.Rule) {
+// rate of their own, each route for itself.
+func (l *limits) guesses(route string, ids []identity, ip netip.Addr) (rules []limit.Rule) {
 	for _, id := range ids {
 		if _, ok := l.rate[id.kind]; !ok {
-			key := store.Key(l.realm, id.kind, "guess", id.tenant, Fold(id.name), network(ip))
+			key := store.Key(l.realm, id.kind, "guess", route, id.tenant, Fold(id.name), network(ip))
 			rules = append(rules, limit.Rule{Key: key, Count: guessRate.Count, Per: guessRate.Per})
 		}
 	}
 	return rules
 }
 
-// wrong counts a login whose secrets were wrong.
-func (l *limits) wrong(ids []identity, ip netip.Addr) { l.limiter.Count(l.guesses(ids, ip)...) }
+// wrong counts a login, or an attempt at another route, whose secrets were
+// wrong.
+func (l *limits) wrong(route string, ids []identity, ip netip.Addr) {
+	l.limiter.Count(l.guesses(route, ids, ip)...)
+}
 
 // guess counts an attempt to authenticate that is no login: at a route that
 // refreshes or asks about tokens.
 func (l *limits) guess(route string, ids []identity, ip netip.Addr) error {
-	return slowDown(l.limiter.Attempt(l.from(route, ids, ip)...))
+	if err := slowDown(l.limiter.Attempt(l.from(route, ids, ip)...)); err != nil {
+		return err
+	}
+	return slowDown(l.limiter.Peek(l.guesses(route, ids, ip)...))
 }
 
 // success counts a login whose secrets were right. It can still be one too

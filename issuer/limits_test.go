@@ -229,3 +229,37 @@ func TestLimitGuessesWithoutRate(t *testing.T) {
 	want(t, guess(from("198.51.100.7")), 400)
 	want(t, b.login(from("198.51.100.7")), 200)
 }
+
+// So are wrong client secrets, at whatever route a client authenticates, each
+// route for itself; and no flood of them stops who has a good refresh token.
+func TestLimitGuessesAtEveryRoute(t *testing.T) {
+	b := seeded(t, "oauth2", nil, nil)
+	token := b.password().text("refresh_token")
+	wrong := basic("demo-client", "guess")
+	refresh := []string{"grant_type", "refresh_token", "refresh_token", "none"}
+	for _, c := range []struct {
+		path  string
+		pairs []string
+		good  int // what the right secret gives as long as nobody guesses
+	}{
+		{"/introspect", []string{"token", "x"}, 200},
+		{"/token", refresh, 400},
+	} {
+		for range guessRate.Count {
+			want(t, b.form(c.path, c.pairs, wrong), 401, jeton.InvalidClient)
+		}
+		retryAfter(t, b.form(c.path, c.pairs, wrong))
+		retryAfter(t, b.form(c.path, c.pairs, demo))
+		want(t, b.form(c.path, c.pairs, demo, from("198.51.100.7")), c.good)
+	}
+	want(t, b.login(), 200)
+	next := b.refreshWith(token)
+	want(t, next, 200)
+
+	refresh[3] = next.text("refresh_token")
+	for range guessRate.Count {
+		want(t, b.form("/token", refresh, wrong), 401, jeton.InvalidClient)
+	}
+	retryAfter(t, b.form("/token", refresh, wrong))
+	want(t, b.login(), 200)
+}

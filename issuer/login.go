@@ -28,7 +28,7 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	}
 	if err != nil {
 		if refusal(err) {
-			r.limits.wrong(ids, a.ip)
+			r.limits.wrong("login", ids, a.ip)
 		}
 		return nil, err
 	}

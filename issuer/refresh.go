@@ -18,11 +18,18 @@ func (r *Realm) refresh(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	a.name(ids)
 	var client *Client
 	if secret, ok := a.vars["client_secret"]; ok {
-		if err := r.limits.guess("refresh", ids, a.ip); err != nil {
+		route, err := r.refreshRoute(ctx, a.vars)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.limits.guess(route, ids, a.ip); err != nil {
 			return nil, err
 		}
 		c, err := r.directory.AuthenticateClient(ctx, a.vars["tenant_id"], a.vars["client_id"], jeton.NewSecret(secret))
 		if err != nil {
+			if refusal(err) {
+				r.limits.wrong(route, ids, a.ip)
+			}
 			return nil, err
 		}
 		client = &c
@@ -42,6 +49,21 @@ func (r *Realm) refresh(ctx context.Context, a *attempt) (jeton.Vars, error) {
 		}
 	}
 	return answer, err
+}
+
+// refreshRoute names the budget of a refresh by a client that authenticates.
+// Those who present a good refresh token of the client have one of their own,
+// so that no flood of wrong secrets can stop them.
+func (r *Realm) refreshRoute(ctx context.Context, vars jeton.Vars) (string, error) {
+	presented := jeton.NewSecret(vars["refresh_token"])
+	f, err := r.families.find(ctx, presented)
+	switch {
+	case err != nil && !refusal(err):
+		return "", err
+	case err == nil && f.Client == vars["client_id"] && f.Tenant == vars["tenant_id"] && r.families.standing(f, presented) != spent:
+		return "refresh as holder", nil
+	}
+	return "refresh", nil
 }
 
 // renew decides by what the family's record says, and changes it by
