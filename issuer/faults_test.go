@@ -104,6 +104,7 @@ func TestBadInput(t *testing.T) {
 			{"POST", "/token", form, "grant_type=client_credentials&scope=", []tweak{demo}, 200, ""},
 			{"POST", "/token", form, "grant_type=client_credentials&scope=admin", []tweak{demo}, 400, jeton.InvalidScope},
 			{"POST", "/token", form, "grant_type=client_credentials&scope=read%22", []tweak{demo}, 400, jeton.InvalidScope},
+			{"POST", "/token", form, "grant_type=client_credentials&scope=%20", []tweak{demo}, 400, jeton.InvalidScope},
 			{"POST", "/token", form, "grant_type=client_credentials&resource=https://elsewhere.example.com/", []tweak{demo}, 400, jeton.InvalidTarget},
 			{"POST", "/token", form, "grant_type=client_credentials&resource=/x", []tweak{demo}, 400, jeton.InvalidTarget},
 			{"POST", "/token", form, "grant_type=password&username=demo@example.com&password=wrong", []tweak{demo}, 400, jeton.InvalidGrant},

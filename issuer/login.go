@@ -137,7 +137,7 @@ func (p *party) scope(vars jeton.Vars, otherwise jeton.Scope) (jeton.Scope, erro
 		return may, nil
 	}
 	scope := jeton.ParseScope(asked)
-	if !validScope(asked) || !scope.Within(may) {
+	if !validScope(asked) || len(scope) == 0 || !scope.Within(may) {
 		return nil, jeton.Refuse(jeton.InvalidScope, "the scope is malformed or more than what may be asked for")
 	}
 	return scope, nil

@@ -151,7 +151,7 @@ func (r *Realm) renewed(ctx context.Context, vars jeton.Vars, f *family) (*token
 	granted := jeton.ParseScope(f.Scope)
 	t.scope = granted
 	if asked, ok := vars["scope"]; ok {
-		if t.scope = jeton.ParseScope(asked); !validScope(asked) || !t.scope.Within(granted) {
+		if t.scope = jeton.ParseScope(asked); !validScope(asked) || len(t.scope) == 0 || !t.scope.Within(granted) {
 			return nil, jeton.Refuse(jeton.InvalidScope, "the scope is malformed or more than what was granted")
 		}
 	}

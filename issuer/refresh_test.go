@@ -70,6 +70,8 @@ func TestRefreshStandard(t *testing.T) {
 	}
 	wide := b.form("/token", []string{"grant_type", "refresh_token", "refresh_token", narrow.text("refresh_token"), "scope", "read admin"}, basic("demo-client", "demo-secret"))
 	want(t, wide, 400, jeton.InvalidScope)
+	none := b.form("/token", []string{"grant_type", "refresh_token", "refresh_token", narrow.text("refresh_token"), "scope", " "}, basic("demo-client", "demo-secret"))
+	want(t, none, 400, jeton.InvalidScope)
 	// Neither a refused nor a narrowed request narrows the grant (section 6).
 	want(t, b.refreshWith(narrow.text("refresh_token")), 200)
 }
