@@ -60,7 +60,9 @@ func (b *Broker) local(next http.HandlerFunc) http.Handler {
 			writeProblem(w, problem{Status: http.StatusForbidden, Title: "web pages are refused", Detail: "the request comes from a web page; the broker serves local programs only"})
 			return
 		}
-		next(w, r)
+		if r, ok := b.identify(w, r); ok {
+			next(w, r)
+		}
 	})
 }
 
@@ -73,16 +75,22 @@ func (b *Broker) local(next http.HandlerFunc) http.Handler {
 //	GET  /v1/accounts                    how the accounts are doing, no secrets
 //
 // Errors are application/problem+json (RFC 9457): 404 for an unknown account,
-// 424 for a latched one, 503 with Retry-After if there is no good token.
+// 424 for a latched one, 503 with Retry-After if there is no good token. Where
+// there are [Broker.Callers], 401 without a key and 403 without the grant.
 func (b *Broker) TokenAPI() http.Handler {
 	b.init()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/tokens/{account}", b.serveToken)
-	mux.HandleFunc("GET /v1/tokens/{account}/stream", b.serveStream)
-	mux.HandleFunc("POST /v1/tokens/{account}/rejected", b.serveRejected)
-	mux.HandleFunc("GET /v1/accounts", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, http.StatusOK, "application/json", map[string]any{"accounts": b.Status(r.Context())})
-	})
+	handle := func(pattern string, h http.HandlerFunc) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if b.granted(w, r, r.PathValue("account")) {
+				h(w, r)
+			}
+		})
+	}
+	handle("GET /v1/tokens/{account}", b.serveToken)
+	handle("GET /v1/tokens/{account}/stream", b.serveStream)
+	handle("POST /v1/tokens/{account}/rejected", b.serveRejected)
+	mux.HandleFunc("GET /v1/accounts", b.serveAccounts)
 	return b.local(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
@@ -110,6 +118,12 @@ type statusOnly struct {
 func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+
+func (b *Broker) serveAccounts(w http.ResponseWriter, r *http.Request) {
+	c := callerOf(r)
+	list := b.status(r.Context(), func(a Account) bool { return c.may(a.Name) })
+	writeJSON(w, http.StatusOK, "application/json", map[string]any{"accounts": list})
+}
 
 func (b *Broker) serveToken(w http.ResponseWriter, r *http.Request) {
 	if q := r.URL.Query(); q.Has("after") || q.Has("wait") {

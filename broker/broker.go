@@ -54,7 +54,8 @@ type Broker struct {
 	Wait         time.Duration // how long a reader waits for a first token; zero: 30 s
 	Drain        time.Duration // how long a hand-over waits for running calls; zero: 10 s
 
-	Followers int // how many long polls and streams may wait at once; zero: 1,000
+	Callers   []Caller // who may call over TCP; none: every local program
+	Followers int      // how many long polls and streams may wait at once; zero: 1,000
 
 	Hosts []string // further names under which the token API may be called; loopback ones always may
 
@@ -71,6 +72,7 @@ type Broker struct {
 	mu      sync.Mutex
 	keepers map[string]*keeper // :: record key -> keeper
 
+	keyring   keyring
 	followers atomic.Int64 // long polls and streams that run
 
 	byName sync.Map // :: account -> *keeper, once its variables were resolved; readers take no lock
@@ -305,9 +307,16 @@ type Status struct {
 
 // Status returns how each account is doing, in the order of Accounts.
 func (b *Broker) Status(ctx context.Context) []Status {
+	return b.status(ctx, func(Account) bool { return true })
+}
+
+func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 	b.init()
 	list := make([]Status, 0, len(b.Accounts))
 	for _, a := range b.Accounts {
+		if !of(a) {
+			continue
+		}
 		s := Status{Account: a.Name, Dialect: a.Dialect.Name, State: "unresolved"}
 		if k, err := b.keeper(ctx, a.Name); err == nil {
 			_ = k.read(ctx)

@@ -31,6 +31,9 @@ func (b *Broker) Egress() http.Handler {
 			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "malformed path", Detail: err.Error()})
 			return
 		}
+		if !b.granted(w, r, account) {
+			return
+		}
 		to, source, err := b.egress(r, account)
 		if err != nil {
 			b.egressError(w, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -63,6 +64,8 @@ type upstreamConfig struct {
 
 type brokerConfig struct {
 	listen   address
+	socket   socketConfig
+	callers  []callerConfig // none: every local program
 	accounts []accountConfig
 }
 
@@ -106,6 +109,9 @@ type address struct {
 	text string
 	key  string // the configuration key that says it, for errors
 }
+
+// unix reports whether the address is a Unix socket.
+func (a address) unix() bool { return strings.HasPrefix(a.text, "unix:") }
 
 // realm returns the realm with a name.
 func (c *config) realm(name string) (realmConfig, bool) {
@@ -182,6 +188,10 @@ func (c *config) checkSecrets() error {
 			_, err := a.resolve()
 			errs = append(errs, err)
 		}
+		for _, caller := range c.broker.callers {
+			_, err := caller.read()
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -196,6 +206,9 @@ func (c *config) references() []reference {
 					list = append(list, v.from)
 				}
 			}
+		}
+		for _, caller := range c.broker.callers {
+			list = append(list, caller.keys...)
 		}
 	}
 	return list

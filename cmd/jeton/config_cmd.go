@@ -97,16 +97,8 @@ func (a *app) printConfig() error {
 // tree returns the configuration in the shape and the order of the file.
 func (c *config) tree() yaml.MapSlice {
 	t := yaml.MapSlice{{Key: "store", Value: c.store.String()}}
-	var seals []string
-	for _, from := range c.seal {
-		seals = append(seals, from.text())
-	}
-	switch len(seals) {
-	case 0:
-	case 1:
-		t = append(t, yaml.MapItem{Key: "seal", Value: seals[0]})
-	default:
-		t = append(t, yaml.MapItem{Key: "seal", Value: seals})
+	if len(c.seal) > 0 {
+		t = append(t, yaml.MapItem{Key: "seal", Value: referenceTree(c.seal)})
 	}
 	if c.issuer != nil {
 		t = append(t, yaml.MapItem{Key: "issuer", Value: c.issuer.tree()})
@@ -187,7 +179,8 @@ func (c *brokerConfig) tree() yaml.MapSlice {
 		}
 		accounts = append(accounts, yaml.MapItem{Key: account.name, Value: t})
 	}
-	return yaml.MapSlice{{Key: "listen", Value: c.listen.text}, {Key: "accounts", Value: accounts}}
+	t := append(yaml.MapSlice{{Key: "listen", Value: c.listen.text}}, c.accessTree()...)
+	return append(t, yaml.MapItem{Key: "accounts", Value: accounts})
 }
 
 // rateText writes a rate as the file has it.

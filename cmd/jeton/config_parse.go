@@ -44,7 +44,7 @@ func parseConfig(file, dir string, src []byte) (*config, error) {
 		case "store":
 			c.store = p.store(n)
 		case "seal":
-			c.seal = p.seals(n)
+			c.seal = p.references(n, "seal")
 		case "issuer":
 			c.issuer = p.issuer(n)
 		case "guard":
@@ -234,10 +234,11 @@ func (p *parser) guard(n yamlnode.Node) *guardConfig {
 
 func (p *parser) broker(n yamlnode.Node) *brokerConfig {
 	c := &brokerConfig{listen: address{"127.0.0.1:8081", "broker.listen"}}
-	if !p.mapping(n, "broker", "listen", "accounts") {
+	if !p.mapping(n, "broker", "listen", "mode", "uids", "callers", "accounts") {
 		return c
 	}
 	p.listen(n, &c.listen)
+	c.socket = p.socket(n, c.listen)
 	accounts, ok := n.Get("accounts")
 	if !ok || !p.mapping(accounts, "broker.accounts") {
 		p.fail(n, "broker declares no accounts; add `accounts: {NAME: {dialect: DIALECT, ...}}`")
@@ -245,6 +246,10 @@ func (p *parser) broker(n yamlnode.Node) *brokerConfig {
 	}
 	for _, pair := range accounts.Pairs {
 		c.accounts = append(c.accounts, p.account(pair))
+	}
+	if callers, ok := n.Get("callers"); ok {
+		c.callers = p.callers(callers)
+		p.callersWith(callers, c)
 	}
 	return c
 }
@@ -335,20 +340,6 @@ func (p *parser) accountVar(what string, d *dialect.Dialect, name string, n yaml
 	}
 	v.value = n.Text
 	return v
-}
-
-func (p *parser) seals(n yamlnode.Node) []reference {
-	items := []yamlnode.Node{n}
-	if n.Kind == yamlnode.List {
-		items = n.Items
-	}
-	var refs []reference
-	for _, item := range items {
-		if p.want(item, "seal", yamlnode.Text) {
-			refs = append(refs, p.reference(item))
-		}
-	}
-	return refs
 }
 
 // reference reads env:NAME or file:PATH. The error does not show what stands

@@ -124,7 +124,7 @@ func (d *dev) makeFolder() (err error) {
 // demo data in.
 func (d *dev) open(ctx context.Context, s *server) error {
 	for key, text := range map[string]*string{"--listen": &d.listen, "--broker-listen": &d.brokerListen} {
-		l, err := bind(address{*text, key})
+		l, err := bind(address{*text, key}, socketConfig{})
 		if err != nil {
 			return err
 		}

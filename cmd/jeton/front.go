@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -33,12 +34,12 @@ type route struct {
 
 // bind opens the listener of an address. Its error names the address and the
 // key that says it.
-func bind(a address) (net.Listener, error) {
+func bind(a address, s socketConfig) (net.Listener, error) {
 	path, unix := strings.CutPrefix(a.text, "unix:")
 	var l net.Listener
 	var err error
 	if unix {
-		l, err = bindUnix(path)
+		l, err = bindUnix(path, firstOf(s.mode, 0o600))
 	} else {
 		l, err = net.Listen("tcp", a.text)
 	}
@@ -55,9 +56,9 @@ func bind(a address) (net.Listener, error) {
 	return nil, fmt.Errorf("cannot listen on %s (%s): %w", a.text, a.key, cause)
 }
 
-// bindUnix listens on a socket that only its owner can open. A socket that a
-// process left behind when it was killed is taken over.
-func bindUnix(path string) (net.Listener, error) {
+// bindUnix listens on a socket with a mode. A socket that a process left behind
+// when it was killed is taken over.
+func bindUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = c.Close()
 		return nil, syscall.EADDRINUSE
@@ -68,7 +69,7 @@ func bindUnix(path string) (net.Listener, error) {
 	}
 	// The mode is set by the mask: between listening and a chmod anybody could
 	// connect. Nothing else makes files while the program starts.
-	mask := syscall.Umask(0o177)
+	mask := syscall.Umask(int(0o777 &^ mode))
 	defer syscall.Umask(mask)
 	return net.Listen("unix", path)
 }

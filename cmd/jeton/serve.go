@@ -81,7 +81,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		}
 		f := &front{address: a, listener: s.bound[a.text]}
 		if f.listener == nil {
-			if f.listener, err = bind(a); err != nil {
+			if f.listener, err = s.bind(a); err != nil {
 				return err
 			}
 		}
@@ -109,10 +109,25 @@ func (s *server) open(ctx context.Context) (err error) {
 	}
 	if c.broker != nil {
 		s.broker = newBroker(c.broker.accounts, s.state, s.logger)
+		s.broker.Callers = brokerCallers(c.broker.callers)
 		f := s.front(c.broker.listen)
 		f.routes = append(f.routes, route{prefix: "/to", handler: s.broker.Egress()}, route{bounded: true, handler: s.broker.TokenAPI()})
 	}
 	return nil
+}
+
+// bind opens the listener of a part. The broker's Unix socket lets in whom the
+// configuration says.
+func (s *server) bind(a address) (net.Listener, error) {
+	var socket socketConfig
+	if b := s.config.broker; b != nil && b.listen.text == a.text {
+		socket = b.socket
+	}
+	l, err := bind(a, socket)
+	if err == nil && len(socket.uids) > 0 {
+		l = &peerListener{l, socket.uids, s.logger}
+	}
+	return l, err
 }
 
 // addresses returns where the parts listen.

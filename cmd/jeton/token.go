@@ -85,7 +85,7 @@ func (a *app) token(ctx context.Context, name string, minTTL time.Duration) (*to
 	if err != nil {
 		return nil, "", err
 	}
-	token, err := askBroker(ctx, c.broker.listen, account.name, minTTL)
+	token, err := askBroker(ctx, c.broker, account.name, minTTL)
 	if !errors.Is(err, errNoBroker) {
 		return token, c.broker.listen.url(), err
 	}
@@ -97,7 +97,7 @@ var errNoBroker = errors.New("no broker is running")
 
 // url returns the address in the form in which a program is told it.
 func (a address) url() string {
-	if strings.HasPrefix(a.text, "unix:") {
+	if a.unix() {
 		return a.text
 	}
 	return "http://" + a.text
@@ -125,7 +125,12 @@ const maxAnswer = 1 << 20 // bytes
 
 // askBroker asks the broker that listens at an address. Nobody listening there
 // is errNoBroker; a refusal is an error, and not a reason to try without.
-func askBroker(ctx context.Context, at address, account string, minTTL time.Duration) (*tokenAnswer, error) {
+func askBroker(ctx context.Context, c *brokerConfig, account string, minTTL time.Duration) (*tokenAnswer, error) {
+	key, err := c.ownKey(account)
+	if err != nil {
+		return nil, err
+	}
+	at := c.listen
 	client, base := at.client()
 	to := base + "/v1/tokens/" + url.PathEscape(account)
 	if minTTL > 0 {
@@ -134,6 +139,9 @@ func askBroker(ctx context.Context, at address, account string, minTTL time.Dura
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)
 	if err != nil {
 		return nil, err
+	}
+	if !key.IsZero() {
+		r.Header.Set("Authorization", "Bearer "+key.Reveal())
 	}
 	answer, err := client.Do(r)
 	if err != nil {
