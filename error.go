@@ -1,6 +1,7 @@
 package jeton
 
 import (
+	"errors"
 	"time"
 )
 
@@ -56,3 +57,13 @@ func (e *Error) Is(target error) bool { return target == error(e.Code) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
+
+// Refused reports whether an error is a decision, an [*Error] or a [Code], and
+// not a failure to decide.
+func Refused(err error) bool {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[Code](err)
+	return ok
+}

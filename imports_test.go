@@ -37,11 +37,12 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"dialect":          ". strictjson yamlnode",
 	"dialects":         "dialect yamlnode",
 	"keys":             ". store strictjson",
-	"issuer":           ". audit dialect keys limit store strictjson",
+	"directory":        ". audit store",
+	"issuer":           ". audit dialect directory keys limit store strictjson",
 	"guard":            ". dialect",
 	"broker":           ". dialect store strictjson",
-	"console":          ". audit dialect issuer store",
-	"cmd/jeton":        ". audit broker cmd/jeton/sample console dialect dialects guard issuer keys limit seal store store/sqlite yamlnode",
+	"console":          ". audit dialect directory issuer store",
+	"cmd/jeton":        ". audit broker cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/sqlite yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -156,3 +156,14 @@ func (s Scope) Within(outer Scope) bool {
 	}
 	return true
 }
+
+// ValidScope reports whether s has only the characters that RFC 6749 section
+// 3.3 gives a scope.
+func ValidScope(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}

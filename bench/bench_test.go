@@ -17,17 +17,19 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/oauth2"
+
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/broker"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/guard"
 	"github.com/jetonhq/jeton/issuer"
 	"github.com/jetonhq/jeton/seal"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/sqlite"
-	"golang.org/x/oauth2"
 )
 
 func load(b *testing.B) *dialect.Dialect {
@@ -159,7 +161,7 @@ func openRealm(b *testing.B, st store.Store, log audit.Log) *realm {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, secret, err := r.Directory().AddClient(b.Context(), "bench", issuer.Client{Name: "bench", Scope: jeton.Scope{"read"}}, jeton.Secret{})
+	c, secret, err := r.Directory().AddClient(b.Context(), "bench", directory.Client{Name: "bench", Scope: jeton.Scope{"read"}}, jeton.Secret{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 // applications are the clients of a realm (RFC 6749 section 2); vendors call
@@ -51,7 +51,7 @@ func applications() *section {
 	}
 }
 
-func clientItem(c issuer.Client) item {
+func clientItem(c directory.Client) item {
 	return item{
 		id: c.ID, name: c.Name, disabled: c.Disabled, secrets: c.Secrets,
 		cells: []string{c.ID, none(c.Scope.String()), secretsText(c.Secrets), day(c.Created)},
@@ -71,7 +71,7 @@ func clientFields(p *place, _ item) []field {
 }
 
 func addClient(p *place, _ item) (*shown, error) {
-	c, secret, err := p.directory().AddClient(p.Context(), actor, issuer.Client{
+	c, secret, err := p.directory().AddClient(p.Context(), actor, directory.Client{
 		Tenant: p.tenant, Name: p.value("name"), Scope: p.scope(), Resources: strings.Fields(p.value("resources")),
 	}, jeton.Secret{})
 	if err != nil {
@@ -80,7 +80,7 @@ func addClient(p *place, _ item) (*shown, error) {
 	return clientShown(p, c, secret, "Application created"), nil
 }
 
-func clientShown(p *place, c issuer.Client, secret jeton.Secret, title string) *shown {
+func clientShown(p *place, c directory.Client, secret jeton.Secret, title string) *shown {
 	s := &shown{
 		Title: title, Subject: c.Name, Text: onceText,
 		Facts: []fact{{Label: "Client ID", Value: c.ID}, {Label: "Client secret", Value: secret.Reveal(), Secret: true}},
@@ -92,7 +92,7 @@ func clientShown(p *place, c issuer.Client, secret jeton.Secret, title string) *
 const onceText = "Copy the secret now. It is shown this once and kept nowhere in a form that could be shown again."
 
 // secretsText tells the secrets of an item apart without showing any.
-func secretsText(secrets []issuer.SecretInfo) string {
+func secretsText(secrets []directory.SecretInfo) string {
 	var texts []string
 	for _, s := range secrets {
 		texts = append(texts, s.ID+" ("+day(s.Created)+")")

@@ -2,7 +2,7 @@
 // disables and removes its client applications, users, API keys and tenants
 // there, and reads the audit log.
 //
-// The pages make the same [issuer.Directory] calls as the command line and keep
+// The pages make the same [directory.Directory] calls as the command line and keep
 // no state but sign-in links and sessions, which are records of the store. They
 // are rendered here, work without scripts, and load nothing from elsewhere.
 //

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 // sh runs a line as somebody does who pastes it, with the status of the answer
@@ -84,7 +84,7 @@ func TestCommands(t *testing.T) {
 		_, curl := w.post(new("oauth2", "applications", ""), "name", "app", "scope", "read").secret(t)
 		wantToken(t, curl)
 		d := b.realms["oauth2"].Directory()
-		c, secret, err := d.AddClient(t.Context(), "test", issuer.Client{Name: "through"}, jeton.Secret{})
+		c, secret, err := d.AddClient(t.Context(), "test", directory.Client{Name: "through"}, jeton.Secret{})
 		if err != nil {
 			t.Fatal(err)
 		}

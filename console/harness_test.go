@@ -21,6 +21,7 @@ import (
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/issuer"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/storetest"
@@ -88,12 +89,12 @@ func open(t testing.TB, base string) *bench {
 		if err != nil {
 			t.Fatal(err)
 		}
-		realm.Directory().Passwords = &issuer.PasswordHasher{Memory: 8, Time: 1}
+		realm.Directory().Passwords = &directory.PasswordHasher{Memory: 8, Time: 1}
 		b.realms[name] = realm
 		config.Realms = append(config.Realms, realm)
 	}
 	for _, tenant := range []string{"acme", "globex"} {
-		if _, err := b.realms["alvys"].Directory().AddTenant(t.Context(), "test", issuer.Tenant{ID: tenant}); err != nil {
+		if _, err := b.realms["alvys"].Directory().AddTenant(t.Context(), "test", directory.Tenant{ID: tenant}); err != nil {
 			t.Fatal(err)
 		}
 	}

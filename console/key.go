@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -48,7 +48,7 @@ func apiKeys() *section {
 
 // owner returns the name of the user who owns a key, or the ID of one who cannot
 // be found.
-func (p *place) owner(k issuer.APIKey) string {
+func (p *place) owner(k directory.APIKey) string {
 	if k.Owner == "" {
 		return ""
 	}
@@ -59,7 +59,7 @@ func (p *place) owner(k issuer.APIKey) string {
 	return u.Name
 }
 
-func (p *place) keyItem(k issuer.APIKey) item {
+func (p *place) keyItem(k directory.APIKey) item {
 	return item{
 		id: k.ID, name: k.Name, disabled: k.Disabled, secrets: k.Secrets,
 		cells: []string{k.ID, none(p.owner(k)), none(k.Scope.String()), secretsText(k.Secrets), day(k.Created)},
@@ -81,7 +81,7 @@ func keyFields(p *place, _ item) []field {
 }
 
 func addKey(p *place, _ item) (*shown, error) {
-	k := issuer.APIKey{Tenant: p.tenant, Name: p.value("name"), Scope: p.scope()}
+	k := directory.APIKey{Tenant: p.tenant, Name: p.value("name"), Scope: p.scope()}
 	if name := p.value("owner"); name != "" {
 		u, err := p.directory().User(p.Context(), p.tenant, name)
 		if errors.Is(err, store.ErrNotFound) {
@@ -101,7 +101,7 @@ func addKey(p *place, _ item) (*shown, error) {
 	return keyShown(p, k, secret, "API key created"), nil
 }
 
-func keyShown(p *place, k issuer.APIKey, secret jeton.Secret, title string) *shown {
+func keyShown(p *place, k directory.APIKey, secret jeton.Secret, title string) *shown {
 	s := &shown{
 		Title: title, Subject: k.Name, Text: onceText, Note: "This calls the API with it:",
 		Facts: []fact{{Label: "API key", Value: secret.Reveal(), Secret: true}},

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 func TestPaging(t *testing.T) {
@@ -15,7 +15,7 @@ func TestPaging(t *testing.T) {
 	w, d := b.signedIn(), b.realms["iadvize"].Directory()
 	const n = 2*pageSize + 1
 	for i := range n {
-		if _, err := d.AddUser(t.Context(), "test", issuer.User{Name: fmt.Sprintf("User %03d", i)}, jeton.NewSecret("x")); err != nil {
+		if _, err := d.AddUser(t.Context(), "test", directory.User{Name: fmt.Sprintf("User %03d", i)}, jeton.NewSecret("x")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 const (
@@ -291,7 +291,7 @@ var hostile = []string{
 func TestHostileNames(t *testing.T) {
 	b := open(t, base)
 	w, d := b.signedIn(), b.realms["oauth2"].Directory()
-	owner, err := d.AddUser(t.Context(), "test", issuer.User{Name: hostile[0]}, jeton.NewSecret("x"))
+	owner, err := d.AddUser(t.Context(), "test", directory.User{Name: hostile[0]}, jeton.NewSecret("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,15 +301,15 @@ func TestHostileNames(t *testing.T) {
 				if i == 0 {
 					return nil
 				}
-				_, err := d.AddUser(t.Context(), name, issuer.User{Name: name}, jeton.NewSecret("x"))
+				_, err := d.AddUser(t.Context(), name, directory.User{Name: name}, jeton.NewSecret("x"))
 				return err
 			},
 			"applications": func() error {
-				_, _, err := d.AddClient(t.Context(), name, issuer.Client{Name: name}, jeton.Secret{})
+				_, _, err := d.AddClient(t.Context(), name, directory.Client{Name: name}, jeton.Secret{})
 				return err
 			},
 			"keys": func() error {
-				_, _, err := d.AddAPIKey(t.Context(), name, issuer.APIKey{Name: name, Owner: owner.ID}, jeton.Secret{})
+				_, _, err := d.AddAPIKey(t.Context(), name, directory.APIKey{Name: name, Owner: owner.ID}, jeton.Secret{})
 				return err
 			},
 		} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/issuer"
 )
 
@@ -40,7 +41,7 @@ type item struct {
 	name     string
 	cells    []string // under the section's columns
 	disabled bool
-	secrets  []issuer.SecretInfo
+	secrets  []directory.SecretInfo
 	open     string // where its name leads; empty: nowhere
 }
 
@@ -148,7 +149,7 @@ func (c *Console) open(v *visit, realm *issuer.Realm, name string) (*place, erro
 	return p, err
 }
 
-func (p *place) directory() *issuer.Directory { return p.realm.Directory() }
+func (p *place) directory() *directory.Directory { return p.realm.Directory() }
 
 // path returns the address of a realm's section and what is below it.
 func (c *Console) path(realm *issuer.Realm, segments ...string) string {

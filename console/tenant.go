@@ -1,6 +1,6 @@
 package console
 
-import "github.com/jetonhq/jeton/issuer"
+import "github.com/jetonhq/jeton/directory"
 
 func tenants() *section {
 	return &section{
@@ -41,11 +41,11 @@ func tenants() *section {
 	}
 }
 
-func tenantItem(t issuer.Tenant) item {
+func tenantItem(t directory.Tenant) item {
 	return item{id: t.ID, name: t.Name, disabled: t.Disabled, cells: []string{t.ID, day(t.Created)}}
 }
 
 func addTenant(p *place, _ item) (*shown, error) {
-	_, err := p.directory().AddTenant(p.Context(), actor, issuer.Tenant{ID: p.value("id"), Name: p.value("name")})
+	_, err := p.directory().AddTenant(p.Context(), actor, directory.Tenant{ID: p.value("id"), Name: p.value("name")})
 	return nil, err
 }

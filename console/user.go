@@ -4,7 +4,7 @@ import (
 	"crypto/rand"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 func users() *section {
@@ -46,7 +46,7 @@ func users() *section {
 	}
 }
 
-func userItem(u issuer.User) item {
+func userItem(u directory.User) item {
 	return item{id: u.Name, name: u.Name, disabled: u.Disabled, cells: []string{u.ID, none(u.Scope.String()), day(u.Created)}}
 }
 
@@ -75,7 +75,7 @@ func addUser(p *place, _ item) (*shown, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := p.directory().AddUser(p.Context(), actor, issuer.User{Tenant: p.tenant, Name: p.value("name"), Scope: p.scope()}, password)
+	u, err := p.directory().AddUser(p.Context(), actor, directory.User{Tenant: p.tenant, Name: p.value("name"), Scope: p.scope()}, password)
 	if err != nil {
 		return nil, err
 	}

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/broker"
 	"github.com/jetonhq/jeton/dialects"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/issuer"
 	"github.com/jetonhq/jeton/store"
 )
@@ -90,7 +92,7 @@ func openVendor(t *testing.T, name string) *vendor {
 func (v *vendor) populate(t *testing.T) {
 	t.Helper()
 	ctx, d, login := t.Context(), v.realm.Directory(), v.realm.Dialect().Login
-	d.Passwords = &issuer.PasswordHasher{Memory: 8, Time: 1}
+	d.Passwords = &directory.PasswordHasher{Memory: 8, Time: 1}
 	v.vars = jeton.Vars{}
 	tenant := ""
 	check := func(err error) {
@@ -101,20 +103,20 @@ func (v *vendor) populate(t *testing.T) {
 	}
 	if login.Has("tenant_id") {
 		tenant, v.vars["tenant_id"] = "acme", "acme"
-		_, err := d.AddTenant(ctx, "test", issuer.Tenant{ID: "acme", Name: "Acme"})
+		_, err := d.AddTenant(ctx, "test", directory.Tenant{ID: "acme", Name: "Acme"})
 		check(err)
 	}
 	if login.Has("client_id") {
-		c, secret, err := d.AddClient(ctx, "test", issuer.Client{Tenant: tenant, Name: "broker"}, jeton.Secret{})
+		c, secret, err := d.AddClient(ctx, "test", directory.Client{Tenant: tenant, Name: "broker"}, jeton.Secret{})
 		check(err)
 		v.vars["client_id"], v.vars["client_secret"] = c.ID, secret.Reveal()
 		return
 	}
 	v.vars["username"], v.vars["password"] = "broker@example.com", "p&ss=w%rd+ é:/"
-	u, err := d.AddUser(ctx, "test", issuer.User{Name: v.vars["username"], Scope: v.realm.Dialect().Scope.Order}, jeton.NewSecret(v.vars["password"]))
+	u, err := d.AddUser(ctx, "test", directory.User{Name: v.vars["username"], Scope: v.realm.Dialect().Scope.Order}, jeton.NewSecret(v.vars["password"]))
 	check(err)
 	if login.Has("api_key") {
-		_, key, err := d.AddAPIKey(ctx, "test", issuer.APIKey{Name: "broker", Owner: u.ID}, jeton.Secret{})
+		_, key, err := d.AddAPIKey(ctx, "test", directory.APIKey{Name: "broker", Owner: u.ID}, jeton.Secret{})
 		check(err)
 		v.vars["api_key"] = key.Reveal()
 	}

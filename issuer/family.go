@@ -12,13 +12,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -52,47 +51,22 @@ type family struct {
 	record store.Record // as last read or written
 }
 
-// A refresh token is
+// A refresh token is a generated secret whose ID is the handle of its family:
 //
-//	jeton_rt_<handle>_<secret>_<crc>     24, 32 and 4 bytes in hex
+//	jeton_rt_<handle>_<random>_<crc>
 //
 // The handle is the same for all tokens of a family and itself a secret: the
 // family's ID is its hash, and that ID is what access tokens show. So nobody
 // who has seen only access tokens can present something that looks like a spent
 // token and thereby end the family.
-const refreshPrefix = "jeton_rt_"
+const refreshPrefix = directory.GeneratedPrefix + "rt_"
 
-func newRefreshToken(handle string) jeton.Secret {
-	body := refreshPrefix + handle + "_" + randomHex(32)
-	return jeton.NewSecret(body + "_" + checksum(body))
-}
+func newRefreshToken(handle string) jeton.Secret { return directory.Generate(refreshPrefix, handle) }
 
 // parseRefreshToken returns the handle, or false for what was never a refresh
 // token of ours.
 func parseRefreshToken(token jeton.Secret) (handle string, ok bool) {
-	body, sum, ok := cutLast(token.Reveal(), "_")
-	rest, ours := strings.CutPrefix(body, refreshPrefix)
-	if !ok || !ours || len(body) > 256 || subtle.ConstantTimeCompare([]byte(sum), []byte(checksum(body))) == 0 {
-		return "", false
-	}
-	handle, _, ok = strings.Cut(rest, "_")
-	return handle, ok && handle != ""
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
-func checksum(s string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(s))) }
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
+	return directory.ParseGenerated(refreshPrefix, token)
 }
 
 func familyID(handle string) string {

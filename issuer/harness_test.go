@@ -14,6 +14,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/dialects"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -50,7 +51,7 @@ func open(t testing.TB, name string, st store.Store, adjust func(*Config)) *benc
 	if b.Realm, err = OpenRealm(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	b.directory.Passwords = &PasswordHasher{Memory: 8, Time: 1}
+	b.directory.Passwords = &directory.PasswordHasher{Memory: 8, Time: 1}
 	return b
 }
 
@@ -63,36 +64,36 @@ func seeded(t testing.TB, name string, st store.Store, adjust func(*Config)) *be
 		b.addUser("", "demo@example.com", "demo-password", "")
 	case "altrata":
 		u := b.addUser("", "demo", "demo-password", "")
-		b.addKey(APIKey{Name: "demo key", Owner: u.ID}, "demo-api-key")
+		b.addKey(directory.APIKey{Name: "demo key", Owner: u.ID}, "demo-api-key")
 	case "alvys":
 		for _, tenant := range []string{"acme", "globex"} {
-			if _, err := b.directory.AddTenant(t.Context(), "test", Tenant{ID: tenant, Name: tenant}); err != nil {
+			if _, err := b.directory.AddTenant(t.Context(), "test", directory.Tenant{ID: tenant, Name: tenant}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		b.addClient(Client{ID: "demo-client", Tenant: "acme", Name: "demo"}, "demo-secret")
+		b.addClient(directory.Client{ID: "demo-client", Tenant: "acme", Name: "demo"}, "demo-secret")
 	case "web1on1":
 		for _, role := range []string{"guest", "agent", "bot", "admin"} {
 			b.addUser("", role+"@example.org", "t0pZ3kR3t", role)
 		}
 	case "oauth2":
 		b.addUser("", "demo@example.com", "demo-password", "")
-		b.addClient(Client{ID: "demo-client", Name: "demo", Scope: jeton.Scope{"read", "write"}, Resources: []string{"https://api.example.com/"}}, "demo-secret")
-		b.addClient(Client{ID: "other-client", Name: "other", Scope: jeton.Scope{"read"}}, "other-secret")
+		b.addClient(directory.Client{ID: "demo-client", Name: "demo", Scope: jeton.Scope{"read", "write"}, Resources: []string{"https://api.example.com/"}}, "demo-secret")
+		b.addClient(directory.Client{ID: "other-client", Name: "other", Scope: jeton.Scope{"read"}}, "other-secret")
 	}
 	return b
 }
 
-func (b *bench) addUser(tenant, name, password, scope string) User {
+func (b *bench) addUser(tenant, name, password, scope string) directory.User {
 	b.t.Helper()
-	u, err := b.directory.AddUser(b.t.Context(), "test", User{Tenant: tenant, Name: name, Scope: jeton.ParseScope(scope)}, jeton.NewSecret(password))
+	u, err := b.directory.AddUser(b.t.Context(), "test", directory.User{Tenant: tenant, Name: name, Scope: jeton.ParseScope(scope)}, jeton.NewSecret(password))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return u
 }
 
-func (b *bench) addClient(c Client, secret string) Client {
+func (b *bench) addClient(c directory.Client, secret string) directory.Client {
 	b.t.Helper()
 	c, _, err := b.directory.AddClient(b.t.Context(), "test", c, jeton.NewSecret(secret))
 	if err != nil {
@@ -101,7 +102,7 @@ func (b *bench) addClient(c Client, secret string) Client {
 	return c
 }
 
-func (b *bench) addKey(k APIKey, value string) jeton.Secret {
+func (b *bench) addKey(k directory.APIKey, value string) jeton.Secret {
 	b.t.Helper()
 	_, secret, err := b.directory.AddAPIKey(b.t.Context(), "test", k, jeton.NewSecret(value))
 	if err != nil {
@@ -233,7 +234,7 @@ func (b *bench) refreshWith(token string, tweaks ...tweak) answer {
 func (b *bench) good(token string) bool {
 	b.t.Helper()
 	_, err := b.Verify(context.WithoutCancel(b.t.Context()), jeton.NewSecret(token))
-	if err != nil && !refusal(err) {
+	if err != nil && !jeton.Refused(err) {
 		b.t.Fatal(err)
 	}
 	return err == nil

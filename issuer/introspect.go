@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -22,12 +22,12 @@ func (r *Realm) serveIntrospect(w http.ResponseWriter, req *http.Request) {
 		inactive := map[string]any{"active": false}
 		if f, err := r.families.find(ctx, bearer); err == nil {
 			return r.introspectRefresh(ctx, f, p, bearer)
-		} else if !refusal(err) {
+		} else if !jeton.Refused(err) {
 			return nil, err
 		}
 		t, err := r.open(ctx, bearer)
 		if err != nil {
-			if refusal(err) {
+			if jeton.Refused(err) {
 				return inactive, nil
 			}
 			return nil, err
@@ -49,7 +49,7 @@ func (r *Realm) introspectRefresh(ctx context.Context, f *family, p *party, bear
 		return inactive, nil
 	}
 	switch _, err := r.reload(ctx, f); {
-	case err != nil && refusal(err):
+	case err != nil && jeton.Refused(err):
 		return inactive, nil
 	case err != nil:
 		return nil, err
@@ -93,7 +93,7 @@ func single(audience []string) any {
 // happens to it.
 func (r *Realm) serveRevoke(w http.ResponseWriter, req *http.Request) {
 	r.serveForm(w, req, "revoke", func(ctx context.Context, a *attempt, p *party, bearer jeton.Secret) (map[string]any, error) {
-		if strings.HasPrefix(bearer.Reveal(), apiKeyPrefix) {
+		if directory.IsAPIKey(bearer) {
 			return nil, jeton.Refuse(jeton.UnsupportedTokenType, "an API key is ended by an administrator")
 		}
 		if f, err := r.families.find(ctx, bearer); err == nil {
@@ -105,12 +105,12 @@ func (r *Realm) serveRevoke(w http.ResponseWriter, req *http.Request) {
 				return nil, err
 			}
 			return nil, r.families.end(ctx, f.id)
-		} else if !refusal(err) {
+		} else if !jeton.Refused(err) {
 			return nil, err
 		}
 		t, err := r.open(ctx, bearer)
 		switch {
-		case err != nil && refusal(err):
+		case err != nil && jeton.Refused(err):
 			return nil, nil // it has ended already, or never was one
 		case err != nil:
 			return nil, err
@@ -228,7 +228,7 @@ func (r *Realm) caller(ctx context.Context, req *http.Request, form url.Values, 
 		return nil, err
 	}
 	p, err := r.authenticate(ctx, vars)
-	if err != nil && refusal(err) {
+	if err != nil && jeton.Refused(err) {
 		r.limits.wrong("ask", ids, a.ip)
 	}
 	if errors.Is(err, jeton.InvalidGrant) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 )
 
 var demo, other = basic("demo-client", "demo-secret"), basic("other-client", "other-secret")
@@ -81,7 +82,7 @@ func TestForeignClient(t *testing.T) {
 func TestIntrospectAudience(t *testing.T) {
 	b := seeded(t, "oauth2", nil, nil)
 	api := "https://api.example.com/"
-	b.addClient(Client{ID: api, Name: "the API"}, "api-secret")
+	b.addClient(directory.Client{ID: api, Name: "the API"}, "api-secret")
 	a := b.form("/token", []string{"grant_type", "client_credentials", "resource", api}, demo)
 	want(t, a, 200)
 	if asAPI := basic("https%3A%2F%2Fapi.example.com%2F", "api-secret"); !b.active(a.text("access_token"), asAPI) || b.active(b.token(), asAPI) {

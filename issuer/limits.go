@@ -6,6 +6,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/limit"
 	"github.com/jetonhq/jeton/store"
 )
@@ -58,7 +59,7 @@ func (l *limits) rule(kind string, segments ...string) []limit.Rule {
 
 func (l *limits) everywhere(ids []identity) (rules []limit.Rule) {
 	for _, id := range ids {
-		rules = append(rules, l.rule(id.kind, "all", id.tenant, Fold(id.name))...)
+		rules = append(rules, l.rule(id.kind, "all", id.tenant, directory.Fold(id.name))...)
 	}
 	return rules
 }
@@ -68,7 +69,7 @@ func (l *limits) everywhere(ids []identity) (rules []limit.Rule) {
 // who use another.
 func (l *limits) from(route string, ids []identity, ip netip.Addr) (rules []limit.Rule) {
 	for _, id := range ids {
-		rules = append(rules, l.rule(id.kind, route, id.tenant, Fold(id.name), network(ip))...)
+		rules = append(rules, l.rule(id.kind, route, id.tenant, directory.Fold(id.name), network(ip))...)
 	}
 	return append(rules, l.rule("ip", route, network(ip))...)
 }
@@ -87,7 +88,7 @@ func (l *limits) attempt(ids []identity, ip netip.Addr) error {
 func (l *limits) guesses(route string, ids []identity, ip netip.Addr) (rules []limit.Rule) {
 	for _, id := range ids {
 		if _, ok := l.rate[id.kind]; !ok {
-			key := store.Key(l.realm, id.kind, "guess", route, id.tenant, Fold(id.name), network(ip))
+			key := store.Key(l.realm, id.kind, "guess", route, id.tenant, directory.Fold(id.name), network(ip))
 			rules = append(rules, limit.Rule{Key: key, Count: guessRate.Count, Per: guessRate.Per})
 		}
 	}

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/url"
 	"slices"
@@ -27,7 +28,7 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 		err = jeton.InvalidClient // RFC 6749 section 5.2: the Authorization header was used
 	}
 	if err != nil {
-		if refusal(err) {
+		if jeton.Refused(err) {
 			r.limits.wrong("login", ids, a.ip)
 		}
 		return nil, err
@@ -48,7 +49,7 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	// A client by itself gets no refresh token: it can log in again (RFC 6749
 	// section 4.4.3).
 	renewable := p.user != nil && a.x.Returns("refresh_token")
-	handle := randomHex(24)
+	handle := rand.Text()
 	if renewable {
 		t.family = familyID(handle)
 	}
@@ -109,19 +110,10 @@ func (r *Realm) authenticate(ctx context.Context, vars jeton.Vars) (*party, erro
 // worse returns the error to report of two: one that could not decide before a
 // refusal, and the earlier refusal before the later.
 func worse(a, b error) error {
-	if b == nil || a != nil && (!refusal(a) || refusal(b)) {
+	if b == nil || a != nil && (!jeton.Refused(a) || jeton.Refused(b)) {
 		return a
 	}
 	return b
-}
-
-// refusal reports whether an error is a decision.
-func refusal(err error) bool {
-	if _, ok := errors.AsType[*jeton.Error](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[jeton.Code](err)
-	return ok
 }
 
 // scope decides what the token may do: what was asked for, if the party may
@@ -137,7 +129,7 @@ func (p *party) scope(vars jeton.Vars, otherwise jeton.Scope) (jeton.Scope, erro
 		return may, nil
 	}
 	scope := jeton.ParseScope(asked)
-	if !validScope(asked) || len(scope) == 0 || !scope.Within(may) {
+	if !jeton.ValidScope(asked) || len(scope) == 0 || !scope.Within(may) {
 		return nil, jeton.Refuse(jeton.InvalidScope, "the scope is malformed or more than what may be asked for")
 	}
 	return scope, nil
@@ -159,16 +151,6 @@ func (p *party) may() jeton.Scope {
 		}
 	}
 	return both
-}
-
-// validScope reports whether s has the characters of RFC 6749 section 3.3.
-func validScope(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
 }
 
 // audience decides whom the token is for: the realm, or the resources that the

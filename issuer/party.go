@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -13,9 +14,9 @@ import (
 // client.
 type party struct {
 	tenant   string
-	user     *User
-	client   *Client
-	key      *APIKey           // stood next to the password
+	user     *directory.User
+	client   *directory.Client
+	key      *directory.APIKey // stood next to the password
 	counters map[string]uint64 // :: "kind/id" -> generation; whoever raises one ends the tokens
 }
 
@@ -91,19 +92,19 @@ func (r *Realm) enabled(ctx context.Context, p *party) error {
 	}
 	if p.client != nil {
 		c, err := r.directory.Client(ctx, p.tenant, p.client.ID)
-		if err := gone(c.Disabled || p.client.changed(c), err, jeton.InvalidClient); err != nil {
+		if err := gone(c.Disabled || p.client.Changed(c), err, jeton.InvalidClient); err != nil {
 			return err
 		}
 	}
 	if p.user != nil {
 		u, err := r.directory.User(ctx, p.tenant, p.user.Name)
-		if err := gone(u.Disabled || u.ID != p.user.ID || p.user.changed(u), err, jeton.InvalidGrant); err != nil {
+		if err := gone(u.Disabled || u.ID != p.user.ID || p.user.Changed(u), err, jeton.InvalidGrant); err != nil {
 			return err
 		}
 	}
 	if p.key != nil {
 		k, err := r.directory.APIKey(ctx, p.tenant, p.key.ID)
-		if err := gone(k.Disabled || p.key.changed(k), err, jeton.InvalidClient); err != nil {
+		if err := gone(k.Disabled || p.key.Changed(k), err, jeton.InvalidClient); err != nil {
 			return err
 		}
 	}
@@ -126,13 +127,13 @@ func (r *Realm) reload(ctx context.Context, f *family) (*party, error) {
 	}
 	p := &party{
 		tenant: f.Tenant, counters: f.Counters,
-		user: &User{ID: f.User, Tenant: f.Tenant, Name: f.Name},
+		user: &directory.User{ID: f.User, Tenant: f.Tenant, Name: f.Name},
 	}
 	if f.Client != "" {
-		p.client = &Client{ID: f.Client, Tenant: f.Tenant}
+		p.client = &directory.Client{ID: f.Client, Tenant: f.Tenant}
 	}
 	err := r.enabled(ctx, p)
-	if err != nil && refusal(err) {
+	if err != nil && jeton.Refused(err) {
 		return nil, jeton.InvalidGrant
 	}
 	return p, err

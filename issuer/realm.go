@@ -5,7 +5,7 @@
 //
 // A [Realm] is an http.Handler for requests whose path is relative to it, and a
 // jeton.Verifier for the tokens that it issued; a [Server] mounts realms at
-// prefixes. Who may log in is kept in the realm's [Directory].
+// prefixes. Who may log in is kept in the realm's directory.Directory.
 //
 // Access tokens are signed JWTs and have no row in the store. What can end one
 // before its time are counters, which it names with the value that they had
@@ -29,6 +29,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/keys"
 	"github.com/jetonhq/jeton/limit"
 	"github.com/jetonhq/jeton/store"
@@ -74,7 +75,7 @@ type Realm struct {
 	dialect   *dialect.Dialect
 	store     store.Store
 	log       audit.Log
-	directory *Directory
+	directory *directory.Directory
 	ring      *keys.Ring
 	families  *families
 	limits    *limits
@@ -125,7 +126,7 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	}
 	r.ring.Retention = r.lifetime + time.Hour // so that a key outlives the tokens that another process still signs with it
 	order := c.Dialect.Scope.Order
-	r.directory, err = OpenDirectory(ctx, c.Store, c.Audit, c.Name, Settings{
+	r.directory, err = directory.Open(ctx, c.Store, c.Audit, c.Name, directory.Settings{
 		Tenanted: c.Dialect.Login.Has("tenant_id"), Scopes: order, ScopeRequiredForKeys: len(order) > 0,
 	})
 	if err != nil {
@@ -189,7 +190,7 @@ func (r *Realm) URL() string { return r.url }
 func (r *Realm) Dialect() *dialect.Dialect { return r.dialect }
 
 // Directory returns the realm's users, clients, API keys and tenants.
-func (r *Realm) Directory() *Directory { return r.directory }
+func (r *Realm) Directory() *directory.Directory { return r.directory }
 
 // Keys returns the realm's signing keys, for rotating them.
 func (r *Realm) Keys() *keys.Ring { return r.ring }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -16,7 +17,7 @@ import (
 func (r *Realm) refresh(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	ids := identities(a.vars)
 	a.name(ids)
-	var client *Client
+	var client *directory.Client
 	if secret, ok := a.vars["client_secret"]; ok {
 		route, err := r.refreshRoute(ctx, a.vars)
 		if err != nil {
@@ -27,7 +28,7 @@ func (r *Realm) refresh(ctx context.Context, a *attempt) (jeton.Vars, error) {
 		}
 		c, err := r.directory.AuthenticateClient(ctx, a.vars["tenant_id"], a.vars["client_id"], jeton.NewSecret(secret))
 		if err != nil {
-			if refusal(err) {
+			if jeton.Refused(err) {
 				r.limits.wrong(route, ids, a.ip)
 			}
 			return nil, err
@@ -58,7 +59,7 @@ func (r *Realm) refreshRoute(ctx context.Context, vars jeton.Vars) (string, erro
 	presented := jeton.NewSecret(vars["refresh_token"])
 	f, err := r.families.find(ctx, presented)
 	switch {
-	case err != nil && !refusal(err):
+	case err != nil && !jeton.Refused(err):
 		return "", err
 	case err == nil && f.Client == vars["client_id"] && f.Tenant == vars["tenant_id"] && r.families.standing(f, presented) != spent:
 		return "refresh as holder", nil
@@ -68,7 +69,7 @@ func (r *Realm) refreshRoute(ctx context.Context, vars jeton.Vars) (string, erro
 
 // renew decides by what the family's record says, and changes it by
 // compare-and-swap: what loses a race reads and decides again.
-func (r *Realm) renew(ctx context.Context, a *attempt, client *Client, worn *token) (jeton.Vars, error) {
+func (r *Realm) renew(ctx context.Context, a *attempt, client *directory.Client, worn *token) (jeton.Vars, error) {
 	presented := jeton.NewSecret(a.vars["refresh_token"])
 	accepted := ""
 	for {
@@ -112,11 +113,11 @@ func (r *Realm) renew(ctx context.Context, a *attempt, client *Client, worn *tok
 
 // belongs reports whether the family is that of the client that authenticated,
 // of the user that the request names, and of the access token that it wears.
-func (f *family) belongs(vars jeton.Vars, client *Client, worn *token) bool {
+func (f *family) belongs(vars jeton.Vars, client *directory.Client, worn *token) bool {
 	if client != nil && (client.ID != f.Client || client.Tenant != f.Tenant) || client == nil && f.Client != "" {
 		return false
 	}
-	if name, ok := vars["username"]; ok && Fold(name) != Fold(f.Name) {
+	if name, ok := vars["username"]; ok && directory.Fold(name) != directory.Fold(f.Name) {
 		return false
 	}
 	if tenant, ok := vars["tenant_id"]; ok && tenant != f.Tenant {
@@ -151,7 +152,7 @@ func (r *Realm) renewed(ctx context.Context, vars jeton.Vars, f *family) (*token
 	granted := jeton.ParseScope(f.Scope)
 	t.scope = granted
 	if asked, ok := vars["scope"]; ok {
-		if t.scope = jeton.ParseScope(asked); !validScope(asked) || len(t.scope) == 0 || !t.scope.Within(granted) {
+		if t.scope = jeton.ParseScope(asked); !jeton.ValidScope(asked) || len(t.scope) == 0 || !t.scope.Within(granted) {
 			return nil, jeton.Refuse(jeton.InvalidScope, "the scope is malformed or more than what was granted")
 		}
 	}

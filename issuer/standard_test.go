@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 )
 
 // serve puts the realm behind a real listener and returns a client for it.
@@ -61,7 +62,7 @@ func TestHostileSecrets(t *testing.T) {
 	url, ctx := b.serve()
 	for i, secret := range []string{`p&q=r +%"\:é/`, "a:b:c", "100%25", "+ +", "日本語"} {
 		id := "hostile" + string(rune('a'+i)) + ":&=+%"
-		b.addClient(Client{ID: id, Name: "hostile"}, secret)
+		b.addClient(directory.Client{ID: id, Name: "hostile"}, secret)
 		for _, style := range []oauth2.AuthStyle{oauth2.AuthStyleInHeader, oauth2.AuthStyleInParams} {
 			c := clientcredentials.Config{ClientID: id, ClientSecret: secret, TokenURL: url + "/token", AuthStyle: style}
 			if token, err := c.Token(ctx); err != nil || !b.good(token.AccessToken) {

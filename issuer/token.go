@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -54,7 +55,7 @@ type token struct {
 // newToken returns a token for the party, with an ID of its own.
 func (r *Realm) newToken(p *party) *token {
 	t := &token{
-		id: randomHex(16), owner: p.name(), subject: p.subject(), clientID: p.clientID(),
+		id: rand.Text(), owner: p.name(), subject: p.subject(), clientID: p.clientID(),
 		tenant: p.tenant, counters: p.counters,
 	}
 	if p.user != nil {

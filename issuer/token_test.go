@@ -12,6 +12,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/storetest"
 )
@@ -145,7 +146,7 @@ func TestFailedLoginEndsNothing(t *testing.T) {
 func TestSingleActiveTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := custom(t, singleActive, slow())
-		b.addClient(Client{ID: "c", Name: "c", Resources: []string{"https://api.example.com/"}}, "s")
+		b.addClient(directory.Client{ID: "c", Name: "c", Resources: []string{"https://api.example.com/"}}, "s")
 		login := func(resource string) answer {
 			a := b.form("/token", []string{"grant_type", "client_credentials", "resource", resource}, basic("c", "s"))
 			want(t, a, 200)
@@ -309,7 +310,7 @@ func TestVerifyUndecided(t *testing.T) {
 			}
 			return storetest.Healthy
 		})
-		if _, err := b.Verify(t.Context(), jeton.NewSecret(token)); err == nil || refusal(err) {
+		if _, err := b.Verify(t.Context(), jeton.NewSecret(token)); err == nil || jeton.Refused(err) {
 			t.Errorf("without its %s records: %v", record, err)
 		}
 	}
@@ -322,7 +323,7 @@ func TestVerifyUndecided(t *testing.T) {
 // API keys are worn as the bearer, with the scopes they were made with.
 func TestVerifyAPIKey(t *testing.T) {
 	b := seeded(t, "web1on1", nil, nil)
-	key := b.addKey(APIKey{Name: "robot", Scope: jeton.Scope{"bot", "agent"}}, "")
+	key := b.addKey(directory.APIKey{Name: "robot", Scope: jeton.Scope{"bot", "agent"}}, "")
 	claims, err := b.Verify(t.Context(), key)
 	if err != nil || claims.Scope.String() != "bot agent" || claims.Subject == "" || claims.Issuer != b.url {
 		t.Fatalf("%+v, %v", claims, err)
@@ -333,7 +334,7 @@ func TestVerifyAPIKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if key := a.addKey(APIKey{Name: "second", Owner: u.ID}, ""); a.good(key.Reveal()) {
+	if key := a.addKey(directory.APIKey{Name: "second", Owner: u.ID}, ""); a.good(key.Reveal()) {
 		t.Error("an API key was enough without the password")
 	}
 }
@@ -417,8 +418,8 @@ func TestEnded(t *testing.T) {
 func TestOthersAPIKey(t *testing.T) {
 	b := seeded(t, "altrata", nil, nil)
 	u := b.addUser("", "mallory", "mallory-password", "")
-	b.addKey(APIKey{Name: "mallory's", Owner: u.ID}, "mallory-api-key")
-	generated := b.addKey(APIKey{Name: "nobody's"}, "")
+	b.addKey(directory.APIKey{Name: "mallory's", Owner: u.ID}, "mallory-api-key")
+	generated := b.addKey(directory.APIKey{Name: "nobody's"}, "")
 	for _, key := range []string{"mallory-api-key", generated.Reveal()} {
 		want(t, b.login(header("x-api-key", key)), 401, jeton.InvalidClient)
 	}

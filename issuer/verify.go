@@ -5,10 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/directory"
 )
 
 // Verify decides whether a bearer token is good at this realm's API: an access
@@ -28,7 +28,7 @@ func (r *Realm) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims,
 }
 
 func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
-	if strings.HasPrefix(bearer.Reveal(), apiKeyPrefix) {
+	if directory.IsAPIKey(bearer) {
 		return r.verifyKey(ctx, bearer)
 	}
 	t, err := r.open(ctx, bearer)
@@ -78,7 +78,7 @@ func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, x *dialect
 		err = worn(claims, vars)
 	}
 	if err != nil {
-		if !refusal(err) && err != dialect.ErrNoCredentials && req.Context().Err() == nil {
+		if !jeton.Refused(err) && err != dialect.ErrNoCredentials && req.Context().Err() == nil {
 			r.logger.ErrorContext(req.Context(), "token not verified", "realm", r.name, "err", err)
 		}
 		r.dialect.WriteCallError(w, r.name, err)

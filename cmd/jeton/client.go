@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 func (a *app) clientCommand() *cobra.Command {
@@ -20,19 +20,19 @@ func (a *app) clientCommand() *cobra.Command {
 	},
 		a.clientAdd(t), a.clientList(t), a.clientShow(t), a.clientRotate(t),
 		a.change(t, "end-old-secret CLIENT_ID", "End the older of a client's two secrets", "has one secret left, the newer",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.EndOldSecret(ctx, actor, t.tenant, id)
 			}),
 		a.change(t, "disable CLIENT_ID", "End a client's tokens and refuse new logins", "is disabled, and every token of the client has ended",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.SetClientDisabled(ctx, actor, t.tenant, id, true)
 			}),
 		a.change(t, "enable CLIENT_ID", "Let a disabled client log in again", "is enabled; tokens from before stay ended",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.SetClientDisabled(ctx, actor, t.tenant, id, false)
 			}),
 		a.change(t, "remove CLIENT_ID", "Remove a client and end its tokens", "is removed",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.RemoveClient(ctx, actor, t.tenant, id)
 			}))
 	t.flags(a, c)
@@ -59,7 +59,7 @@ type secretView struct {
 	Created time.Time `json:"created"`
 }
 
-func viewSecrets(secrets []issuer.SecretInfo) []secretView {
+func viewSecrets(secrets []directory.SecretInfo) []secretView {
 	views := make([]secretView, 0, len(secrets))
 	for _, s := range secrets {
 		views = append(views, secretView{s.ID, s.Created.UTC()})
@@ -68,7 +68,7 @@ func viewSecrets(secrets []issuer.SecretInfo) []secretView {
 }
 
 // secretText shows secrets by what tells them apart.
-func secretText(secrets []issuer.SecretInfo) string {
+func secretText(secrets []directory.SecretInfo) string {
 	var texts []string
 	for _, s := range secrets {
 		texts = append(texts, "..."+s.ID+" of "+stamp(s.Created))
@@ -76,14 +76,14 @@ func secretText(secrets []issuer.SecretInfo) string {
 	return strings.Join(texts, ", ")
 }
 
-func viewClient(c issuer.Client, secret jeton.Secret) clientView {
+func viewClient(c directory.Client, secret jeton.Secret) clientView {
 	return clientView{c.ID, secret.Reveal(), c.Name, c.Tenant, c.Scope.String(), c.Resources, c.Disabled,
 		c.Created.UTC(), viewSecrets(c.Secrets)}
 }
 
 // writeClient shows a client, with the secret that was just made if there is
 // one.
-func (a *app) writeClient(c issuer.Client, secret jeton.Secret) error {
+func (a *app) writeClient(c directory.Client, secret jeton.Secret) error {
 	if !secret.IsZero() {
 		a.sayf("The secret is shown this once only.")
 	}
@@ -111,8 +111,8 @@ func (a *app) clientAdd(t *target) *cobra.Command {
 					return err
 				}
 			}
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				client, secret, err := d.AddClient(c.Context(), actor, issuer.Client{
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				client, secret, err := d.AddClient(c.Context(), actor, directory.Client{
 					ID: id, Tenant: t.tenant, Name: args[0], Scope: jeton.ParseScope(scope), Resources: resources,
 				}, chosen)
 				if err != nil {
@@ -139,7 +139,7 @@ func (a *app) clientRotate(t *target) *cobra.Command {
 		Long:  "Gives a client a new secret. The one before stays valid until `client end-old-secret`, or\nuntil the next rotation: two are valid at most.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				client, secret, err := d.RotateClient(c.Context(), actor, t.tenant, args[0])
 				if err != nil {
 					return err
@@ -156,9 +156,9 @@ func (a *app) clientList(t *target) *cobra.Command {
 		Short: "List the client applications",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				clients, err := list(c.Context(), t, d, func(c issuer.Client) string { return c.ID },
-					func(tenant, after string) ([]issuer.Client, error) {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				clients, err := list(c.Context(), t, d, func(c directory.Client) string { return c.ID },
+					func(tenant, after string) ([]directory.Client, error) {
 						return d.Clients(c.Context(), tenant, after, page)
 					})
 				if err != nil {
@@ -185,7 +185,7 @@ func (a *app) clientShow(t *target) *cobra.Command {
 		Short: "Show a client application, without its secret",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				client, err := d.Client(c.Context(), t.tenant, args[0])
 				if err != nil {
 					return err

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 // A demoUser is a user that jeton dev knows, and the API key that goes with the
@@ -31,8 +31,8 @@ type demoClient struct {
 // ends a token of the demo user.
 func (d *dev) seed(ctx context.Context, s *server) error {
 	for _, tenant := range []string{"acme", "globex"} {
-		_, err := s.realms["alvys"].Directory().AddTenant(ctx, "dev", issuer.Tenant{ID: tenant, Name: tenant})
-		if err != nil && !errors.Is(err, issuer.ErrExists) {
+		_, err := s.realms["alvys"].Directory().AddTenant(ctx, "dev", directory.Tenant{ID: tenant, Name: tenant})
+		if err != nil && !errors.Is(err, directory.ErrExists) {
 			return fmt.Errorf("demo data: tenant %s: %w", tenant, err)
 		}
 	}
@@ -66,24 +66,24 @@ func (d *dev) seed(ctx context.Context, s *server) error {
 	return nil
 }
 
-func (d *dev) seedUser(ctx context.Context, directory *issuer.Directory, u demoUser) error {
+func (d *dev) seedUser(ctx context.Context, people *directory.Directory, u demoUser) error {
 	if u.own != "" {
 		u.password = d.secrets[u.own]
 		// A secret that was made anew is of no use to a user from before.
 		if d.fresh[u.own] {
-			if err := directory.RemoveUser(ctx, "dev", "", u.name); err != nil && !errors.Is(err, issuer.ErrNotFound) {
+			if err := people.RemoveUser(ctx, "dev", "", u.name); err != nil && !errors.Is(err, directory.ErrNotFound) {
 				return err
 			}
 		}
 	}
-	user, err := directory.AddUser(ctx, "dev", issuer.User{Name: u.name, Scope: jeton.ParseScope(u.scope)}, jeton.NewSecret(u.password))
-	if errors.Is(err, issuer.ErrExists) {
-		user, err = directory.User(ctx, "", u.name)
+	user, err := people.AddUser(ctx, "dev", directory.User{Name: u.name, Scope: jeton.ParseScope(u.scope)}, jeton.NewSecret(u.password))
+	if errors.Is(err, directory.ErrExists) {
+		user, err = people.User(ctx, "", u.name)
 	}
 	if err != nil || u.key == "" {
 		return err
 	}
-	keys, err := directory.APIKeys(ctx, "", "", page)
+	keys, err := people.APIKeys(ctx, "", "", page)
 	if err != nil {
 		return err
 	}
@@ -92,28 +92,28 @@ func (d *dev) seedUser(ctx context.Context, directory *issuer.Directory, u demoU
 			if u.own == "" || !d.fresh["secrets/altrata-api-key"] {
 				return nil
 			}
-			if err := directory.RemoveAPIKey(ctx, "dev", "", k.ID); err != nil {
+			if err := people.RemoveAPIKey(ctx, "dev", "", k.ID); err != nil {
 				return err
 			}
 		}
 	}
-	_, _, err = directory.AddAPIKey(ctx, "dev", issuer.APIKey{Name: "demo", Owner: user.ID}, jeton.NewSecret(u.key))
+	_, _, err = people.AddAPIKey(ctx, "dev", directory.APIKey{Name: "demo", Owner: user.ID}, jeton.NewSecret(u.key))
 	return err
 }
 
-func (d *dev) seedClient(ctx context.Context, directory *issuer.Directory, c demoClient) error {
+func (d *dev) seedClient(ctx context.Context, people *directory.Directory, c demoClient) error {
 	if c.own != "" {
 		c.secret = d.secrets[c.own]
 		if d.fresh[c.own] {
-			if err := directory.RemoveClient(ctx, "dev", c.tenant, c.id); err != nil && !errors.Is(err, issuer.ErrNotFound) {
+			if err := people.RemoveClient(ctx, "dev", c.tenant, c.id); err != nil && !errors.Is(err, directory.ErrNotFound) {
 				return err
 			}
 		}
 	}
-	_, _, err := directory.AddClient(ctx, "dev", issuer.Client{
+	_, _, err := people.AddClient(ctx, "dev", directory.Client{
 		ID: c.id, Tenant: c.tenant, Name: c.id, Scope: jeton.ParseScope(c.scope), Resources: c.resources,
 	}, jeton.NewSecret(c.secret))
-	if errors.Is(err, issuer.ErrExists) {
+	if errors.Is(err, directory.ErrExists) {
 		return nil
 	}
 	return err

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 func (a *app) keyCommand() *cobra.Command {
@@ -19,19 +19,19 @@ func (a *app) keyCommand() *cobra.Command {
 	},
 		a.keyAdd(t), a.keyList(t), a.keyShow(t), a.keyRotate(t),
 		a.change(t, "end-old-key ID", "End the older of an API key's two values", "has one value left, the newer",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.EndOldKey(ctx, actor, t.tenant, id)
 			}),
 		a.change(t, "disable ID", "Refuse an API key", "is disabled",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.SetAPIKeyDisabled(ctx, actor, t.tenant, id, true)
 			}),
 		a.change(t, "enable ID", "Take a disabled API key again", "is enabled",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.SetAPIKeyDisabled(ctx, actor, t.tenant, id, false)
 			}),
 		a.change(t, "remove ID", "Remove an API key", "is removed",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.RemoveAPIKey(ctx, actor, t.tenant, id)
 			}))
 	t.flags(a, c)
@@ -52,12 +52,12 @@ type keyView struct {
 	Secrets  []secretView `json:"secrets"`
 }
 
-func viewKey(k issuer.APIKey, secret jeton.Secret) keyView {
+func viewKey(k directory.APIKey, secret jeton.Secret) keyView {
 	return keyView{k.ID, secret.Reveal(), k.Name, k.Tenant, k.Owner, append([]string{}, k.Scope...), k.Disabled,
 		k.Created.UTC(), viewSecrets(k.Secrets)}
 }
 
-func (a *app) writeKey(k issuer.APIKey, secret jeton.Secret) error {
+func (a *app) writeKey(k directory.APIKey, secret jeton.Secret) error {
 	if !secret.IsZero() {
 		a.sayf("The key is shown this once only.")
 	}
@@ -85,8 +85,8 @@ func (a *app) keyAdd(t *target) *cobra.Command {
 					return err
 				}
 			}
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				k := issuer.APIKey{Tenant: t.tenant, Name: args[0], Scope: scopes}
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				k := directory.APIKey{Tenant: t.tenant, Name: args[0], Scope: scopes}
 				if owner != "" {
 					u, err := d.User(c.Context(), t.tenant, owner)
 					if err != nil {
@@ -118,7 +118,7 @@ func (a *app) keyRotate(t *target) *cobra.Command {
 		Long:  "Gives an API key a new value. The one before stays valid until `key end-old-key`, or until\nthe next rotation: two are valid at most.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				k, secret, err := d.RotateAPIKey(c.Context(), actor, t.tenant, args[0])
 				if err != nil {
 					return err
@@ -135,9 +135,9 @@ func (a *app) keyList(t *target) *cobra.Command {
 		Short: "List the API keys",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				keys, err := list(c.Context(), t, d, func(k issuer.APIKey) string { return k.ID },
-					func(tenant, after string) ([]issuer.APIKey, error) {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				keys, err := list(c.Context(), t, d, func(k directory.APIKey) string { return k.ID },
+					func(tenant, after string) ([]directory.APIKey, error) {
 						return d.APIKeys(c.Context(), tenant, after, page)
 					})
 				if err != nil {
@@ -164,7 +164,7 @@ func (a *app) keyShow(t *target) *cobra.Command {
 		Short: "Show an API key, without its value",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				k, err := d.APIKey(c.Context(), t.tenant, args[0])
 				if err != nil {
 					return err

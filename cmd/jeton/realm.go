@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/issuer"
 	"github.com/jetonhq/jeton/limit"
 	"github.com/jetonhq/jeton/yamlnode"
@@ -76,7 +77,7 @@ func (c *config) choose(name string) (realmConfig, error) {
 
 // withDirectory opens the directory of a command's realm, which a running
 // server may have open too, and closes it when do returns.
-func (a *app) withDirectory(ctx context.Context, t *target, do func(*issuer.Directory) error) (err error) {
+func (a *app) withDirectory(ctx context.Context, t *target, do func(*directory.Directory) error) (err error) {
 	c, err := a.config()
 	if err != nil {
 		return err

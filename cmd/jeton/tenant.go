@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 func (a *app) tenantCommand() *cobra.Command {
@@ -18,15 +18,15 @@ func (a *app) tenantCommand() *cobra.Command {
 	},
 		a.tenantAdd(t), a.tenantList(t), a.tenantShow(t),
 		a.change(t, "disable ID", "End all tokens of a tenant and refuse its logins", "is disabled, and every token of the tenant has ended",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.SetTenantDisabled(ctx, actor, id, true)
 			}),
 		a.change(t, "enable ID", "Let a disabled tenant log in again", "is enabled; tokens from before stay ended",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.SetTenantDisabled(ctx, actor, id, false)
 			}),
 		a.change(t, "remove ID", "Remove a tenant and all that is in it", "is removed",
-			func(ctx context.Context, d *issuer.Directory, id string) error {
+			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.RemoveTenant(ctx, actor, id)
 			}))
 	t.flags(a, c)
@@ -42,11 +42,11 @@ type tenantView struct {
 	Created  time.Time `json:"created"`
 }
 
-func viewTenant(t issuer.Tenant) tenantView {
+func viewTenant(t directory.Tenant) tenantView {
 	return tenantView{t.ID, t.Name, t.Disabled, t.Created.UTC()}
 }
 
-func (a *app) writeTenant(t issuer.Tenant) error {
+func (a *app) writeTenant(t directory.Tenant) error {
 	if a.json {
 		return a.writeJSON(viewTenant(t))
 	}
@@ -60,8 +60,8 @@ func (a *app) tenantAdd(t *target) *cobra.Command {
 		Short: "Add a tenant; its id stands in the URL of its logins",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				tenant, err := d.AddTenant(c.Context(), actor, issuer.Tenant{ID: args[0], Name: firstOf(name, args[0])})
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				tenant, err := d.AddTenant(c.Context(), actor, directory.Tenant{ID: args[0], Name: firstOf(name, args[0])})
 				if err != nil {
 					return err
 				}
@@ -79,10 +79,10 @@ func (a *app) tenantList(t *target) *cobra.Command {
 		Short: "List the tenants",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				tenants, err := everything(func(after string) ([]issuer.Tenant, error) {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				tenants, err := everything(func(after string) ([]directory.Tenant, error) {
 					return d.Tenants(c.Context(), after, page)
-				}, func(t issuer.Tenant) string { return t.ID })
+				}, func(t directory.Tenant) string { return t.ID })
 				if err != nil {
 					return err
 				}
@@ -107,7 +107,7 @@ func (a *app) tenantShow(t *target) *cobra.Command {
 		Short: "Show a tenant",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				tenant, err := d.Tenant(c.Context(), args[0])
 				if err != nil {
 					return err

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/directory"
 )
 
 // page is how many entries are read from the store at once.
@@ -33,12 +33,12 @@ func everything[T any](read func(after string) ([]T, error), id func(T) string) 
 
 // tenants returns those whose entries a command lists: the one that was named,
 // or all. A realm without tenants keeps its entries under the empty one.
-func (t *target) tenants(ctx context.Context, d *issuer.Directory) ([]string, error) {
+func (t *target) tenants(ctx context.Context, d *directory.Directory) ([]string, error) {
 	if t.tenant != "" {
 		return []string{t.tenant}, nil
 	}
-	all, err := everything(func(after string) ([]issuer.Tenant, error) { return d.Tenants(ctx, after, page) },
-		func(t issuer.Tenant) string { return t.ID })
+	all, err := everything(func(after string) ([]directory.Tenant, error) { return d.Tenants(ctx, after, page) },
+		func(t directory.Tenant) string { return t.ID })
 	ids := []string{""}
 	for _, tenant := range all {
 		ids = append(ids, tenant.ID)
@@ -47,7 +47,7 @@ func (t *target) tenants(ctx context.Context, d *issuer.Directory) ([]string, er
 }
 
 // list reads the entries of the tenants that a command is about.
-func list[T any](ctx context.Context, t *target, d *issuer.Directory, id func(T) string,
+func list[T any](ctx context.Context, t *target, d *directory.Directory, id func(T) string,
 	read func(tenant, after string) ([]T, error)) ([]T, error) {
 	tenants, err := t.tenants(ctx, d)
 	if err != nil {
@@ -66,13 +66,13 @@ func list[T any](ctx context.Context, t *target, d *issuer.Directory, id func(T)
 
 // change makes a command that does one thing to the entry that its argument
 // names, and says so.
-func (a *app) change(t *target, use, short, said string, do func(ctx context.Context, d *issuer.Directory, name string) error) *cobra.Command {
+func (a *app) change(t *target, use, short, said string, do func(ctx context.Context, d *directory.Directory, name string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			err := a.withDirectory(c.Context(), t, func(d *issuer.Directory) error { return do(c.Context(), d, args[0]) })
+			err := a.withDirectory(c.Context(), t, func(d *directory.Directory) error { return do(c.Context(), d, args[0]) })
 			if err == nil {
 				a.sayf("%s %s", printable(args[0]), said)
 			}
@@ -90,15 +90,15 @@ func (a *app) userCommand() *cobra.Command {
 	},
 		a.userAdd(t), a.userList(t), a.userShow(t), a.userPassword(t),
 		a.change(t, "disable NAME", "End a user's tokens and refuse new logins", "is disabled, and every token of the user has ended",
-			func(ctx context.Context, d *issuer.Directory, name string) error {
+			func(ctx context.Context, d *directory.Directory, name string) error {
 				return d.SetUserDisabled(ctx, actor, t.tenant, name, true)
 			}),
 		a.change(t, "enable NAME", "Let a disabled user log in again", "is enabled; tokens from before stay ended",
-			func(ctx context.Context, d *issuer.Directory, name string) error {
+			func(ctx context.Context, d *directory.Directory, name string) error {
 				return d.SetUserDisabled(ctx, actor, t.tenant, name, false)
 			}),
 		a.change(t, "remove NAME", "Remove a user and end the user's tokens", "is removed",
-			func(ctx context.Context, d *issuer.Directory, name string) error {
+			func(ctx context.Context, d *directory.Directory, name string) error {
 				return d.RemoveUser(ctx, actor, t.tenant, name)
 			}))
 	t.flags(a, c)
@@ -115,11 +115,11 @@ type userView struct {
 	Created  time.Time `json:"created"`
 }
 
-func viewUser(u issuer.User) userView {
+func viewUser(u directory.User) userView {
 	return userView{u.ID, u.Name, u.Tenant, u.Scope.String(), u.Disabled, u.Created.UTC()}
 }
 
-func (a *app) writeUser(u issuer.User) error {
+func (a *app) writeUser(u directory.User) error {
 	if a.json {
 		return a.writeJSON(viewUser(u))
 	}
@@ -139,8 +139,8 @@ func (a *app) userAdd(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				u, err := d.AddUser(c.Context(), actor, issuer.User{Tenant: t.tenant, Name: args[0], Scope: jeton.ParseScope(scope)}, password)
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				u, err := d.AddUser(c.Context(), actor, directory.User{Tenant: t.tenant, Name: args[0], Scope: jeton.ParseScope(scope)}, password)
 				if err != nil {
 					return err
 				}
@@ -164,7 +164,7 @@ func (a *app) userPassword(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			err = a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				return d.SetPassword(c.Context(), actor, t.tenant, args[0], password)
 			})
 			if err == nil {
@@ -183,9 +183,9 @@ func (a *app) userList(t *target) *cobra.Command {
 		Short: "List the users",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
-				users, err := list(c.Context(), t, d, func(u issuer.User) string { return u.Name },
-					func(tenant, after string) ([]issuer.User, error) { return d.Users(c.Context(), tenant, after, page) })
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
+				users, err := list(c.Context(), t, d, func(u directory.User) string { return u.Name },
+					func(tenant, after string) ([]directory.User, error) { return d.Users(c.Context(), tenant, after, page) })
 				if err != nil {
 					return err
 				}
@@ -210,7 +210,7 @@ func (a *app) userShow(t *target) *cobra.Command {
 		Short: "Show a user",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withDirectory(c.Context(), t, func(d *issuer.Directory) error {
+			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
 				u, err := d.User(c.Context(), t.tenant, args[0])
 				if err != nil {
 					return fmt.Errorf("user %s: %w", printable(args[0]), err)

@@ -1,4 +1,8 @@
-package issuer
+// Package directory keeps who may log in at a realm: tenants, users, client
+// applications and API keys, with their secrets and the generations that end
+// their tokens. It authenticates; what a login then gets is the issuer's to
+// decide. The console and the admin commands call it as the issuer does.
+package directory
 
 import (
 	"context"
@@ -74,12 +78,12 @@ type notFound struct{}
 func (notFound) Error() string { return "not found" }
 func (notFound) Unwrap() error { return store.ErrNotFound }
 
-// OpenDirectory opens the directory of a realm.
-func OpenDirectory(ctx context.Context, st store.Store, log audit.Log, realm string, settings Settings) (*Directory, error) {
+// Open opens the directory of a realm.
+func Open(ctx context.Context, st store.Store, log audit.Log, realm string, settings Settings) (*Directory, error) {
 	d := &Directory{Passwords: new(PasswordHasher), store: st, log: log, realm: realm, settings: settings}
 	var err error
 	if d.pepper, err = d.openPepper(ctx); err != nil {
-		return nil, fmt.Errorf("issuer: open the directory of realm %s: %w", realm, err)
+		return nil, fmt.Errorf("directory: open the directory of realm %s: %w", realm, err)
 	}
 	return d, nil
 }
@@ -317,12 +321,12 @@ func fail(what, name string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case refusal(err):
+	case jeton.Refused(err):
 		return err
 	case errors.Is(err, store.ErrNotFound):
 		err = ErrNotFound
 	}
-	return fmt.Errorf("issuer: %s %q: %w", what, name, err)
+	return fmt.Errorf("directory: %s %q: %w", what, name, err)
 }
 
 func invalid(format string, args ...any) error {
@@ -382,7 +386,7 @@ func (d *Directory) checkScope(scope jeton.Scope) error {
 		switch {
 		case len(token) > maxName:
 			return invalid("a scope has %d bytes; %d are allowed", len(token), maxName)
-		case token == "" || strings.Contains(token, " ") || !validScope(token):
+		case token == "" || strings.Contains(token, " ") || !jeton.ValidScope(token):
 			return invalid("the scope %q has a sign that RFC 6749 section 3.3 does not allow, or is empty", token)
 		case d.settings.Scopes != nil && !slices.Contains(d.settings.Scopes, token):
 			return invalid("there is no scope %q; there are %s", token, strings.Join(d.settings.Scopes, ", "))

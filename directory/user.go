@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -25,7 +25,7 @@ type User struct {
 
 // changed reports whether the user logged in with a password that is no longer
 // that of now.
-func (u User) changed(now User) bool { return u.password != "" && u.password != now.password }
+func (u User) Changed(now User) bool { return u.password != "" && u.password != now.password }
 
 // Stored at realm/<realm>/user/<tenant>/<folded name>.
 type userRecord struct {
@@ -105,7 +105,7 @@ func (d *Directory) Users(ctx context.Context, tenant, after string, limit int) 
 	prefix := d.userKey(tenant, "")
 	records, err := page[userRecord](ctx, d, prefix, cursor(prefix, Fold(after)), limit, nil)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: list users: %w", err)
+		return nil, fmt.Errorf("directory: list users: %w", err)
 	}
 	return mapped(records, userRecord.user), nil
 }
@@ -188,7 +188,7 @@ func (d *Directory) RemoveUser(ctx context.Context, actor, tenant, name string) 
 // the reason.
 func (d *Directory) AuthenticateUser(ctx context.Context, tenant, name string, password jeton.Secret) (User, error) {
 	undecided := func(err error) (User, error) {
-		return User{}, fmt.Errorf("issuer: authenticate a user: %w", err)
+		return User{}, fmt.Errorf("directory: authenticate a user: %w", err)
 	}
 	r, _, err := load[userRecord](ctx, d, d.userKey(bounded(tenant), bounded(name)))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

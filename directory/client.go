@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type Client struct {
 
 // changed reports whether the secret that was presented is no longer good, for
 // example because another client took the ID.
-func (c Client) changed(now Client) bool { return c.used != "" && !hasSecret(now.Secrets, c.used) }
+func (c Client) Changed(now Client) bool { return c.used != "" && !hasSecret(now.Secrets, c.used) }
 
 // The ID is unique in the realm, not only in the tenant, since it is the
 // subject of tokens. Stored at realm/<realm>/client/<id>.
@@ -114,7 +114,7 @@ func (d *Directory) Clients(ctx context.Context, tenant, after string, limit int
 	prefix := d.clientKey("")
 	records, err := page(ctx, d, prefix, cursor(prefix, after), limit, func(r clientRecord) bool { return r.Tenant == tenant })
 	if err != nil {
-		return nil, fmt.Errorf("issuer: list clients: %w", err)
+		return nil, fmt.Errorf("directory: list clients: %w", err)
 	}
 	return mapped(records, clientRecord.client), nil
 }
@@ -199,11 +199,11 @@ func (d *Directory) RemoveClient(ctx context.Context, actor, tenant, id string) 
 // AuthenticateClient checks a client secret. A refusal is jeton.InvalidClient,
 // whatever the reason.
 func (d *Directory) AuthenticateClient(ctx context.Context, tenant, id string, secret jeton.Secret) (Client, error) {
-	if _, ok := parseGenerated(clientSecretPrefix, secret); isGenerated(secret) && !ok {
+	if _, ok := ParseGenerated(clientSecretPrefix, secret); isGenerated(secret) && !ok {
 		return Client{}, jeton.InvalidClient
 	}
 	undecided := func(err error) (Client, error) {
-		return Client{}, fmt.Errorf("issuer: authenticate a client: %w", err)
+		return Client{}, fmt.Errorf("directory: authenticate a client: %w", err)
 	}
 	c, r, err := d.loadClient(ctx, tenant, bounded(id))
 	known := err == nil

@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync"
 	"time"
@@ -24,19 +27,25 @@ import (
 // find it by its prefix, and what was cut or mistyped is refused without asking
 // the store. No secret that a person chooses may begin like one.
 const (
-	generatedPrefix    = "jeton_"
-	clientSecretPrefix = generatedPrefix + "cs_"
-	apiKeyPrefix       = generatedPrefix + "ak_"
+	GeneratedPrefix    = "jeton_"
+	clientSecretPrefix = GeneratedPrefix + "cs_"
+	apiKeyPrefix       = GeneratedPrefix + "ak_"
 )
 
-func newGenerated(prefix, id string) jeton.Secret {
+// IsAPIKey reports whether a bearer claims to be an API key. It looks at the
+// prefix only.
+func IsAPIKey(bearer jeton.Secret) bool { return strings.HasPrefix(bearer.Reveal(), apiKeyPrefix) }
+
+// Generate makes a secret of the form above, with 256 random bits. The ID may
+// hold no underscore.
+func Generate(prefix, id string) jeton.Secret {
 	body := prefix + id + "_" + randomHex(32)
 	return jeton.NewSecret(body + "_" + checksum(body))
 }
 
-// parseGenerated returns the ID in a generated secret, or false for what never
+// ParseGenerated returns the ID in a generated secret, or false for what never
 // was one.
-func parseGenerated(prefix string, secret jeton.Secret) (id string, ok bool) {
+func ParseGenerated(prefix string, secret jeton.Secret) (id string, ok bool) {
 	body, sum, ok := cutLast(secret.Reveal(), "_")
 	if !ok || len(body) > maxName || subtle.ConstantTimeCompare([]byte(sum), []byte(checksum(body))) == 0 {
 		return "", false
@@ -46,8 +55,24 @@ func parseGenerated(prefix string, secret jeton.Secret) (id string, ok bool) {
 	return id, ours && found && len(random) == 64
 }
 
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+func checksum(s string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(s))) }
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
 func isGenerated(secret jeton.Secret) bool {
-	return strings.HasPrefix(secret.Reveal(), generatedPrefix)
+	return strings.HasPrefix(secret.Reveal(), GeneratedPrefix)
 }
 
 // A SecretInfo tells the secrets of a client or API key apart without showing
@@ -82,7 +107,7 @@ func infos(secrets []storedSecret) []SecretInfo {
 func (d *Directory) newSecret(ctx context.Context, what, prefix, id string, chosen jeton.Secret) (storedSecret, jeton.Secret, error) {
 	s := storedSecret{SecretInfo: SecretInfo{Created: created()}}
 	if chosen.IsZero() {
-		secret := newGenerated(prefix, id)
+		secret := Generate(prefix, id)
 		_, s.ID, _ = cutLast(secret.Reveal(), "_")
 		s.Digest = d.digest(secret)
 		return s, secret, nil
@@ -91,7 +116,7 @@ func (d *Directory) newSecret(ctx context.Context, what, prefix, id string, chos
 		return s, chosen, err
 	}
 	if isGenerated(chosen) {
-		return s, chosen, invalid("the %s begins with %s as only generated ones do; choose another, or none to have one generated", what, generatedPrefix)
+		return s, chosen, invalid("the %s begins with %s as only generated ones do; choose another, or none to have one generated", what, GeneratedPrefix)
 	}
 	var err error
 	s.ID, s.Chosen = randomHex(4), true

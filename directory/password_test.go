@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	"pgregory.net/rapid"
+
+	"github.com/jetonhq/jeton"
 )
 
 func TestPasswordHasher(t *testing.T) {
@@ -35,7 +37,7 @@ func TestPasswordHasher(t *testing.T) {
 	}
 	for _, damaged := range []string{"x", "$", "$argon2id$v=19$m=8,t=1,p=1$$", strings.Replace(hash, "=19", "=16", 1),
 		strings.Replace(hash, "argon2id", "argon2i", 1), strings.Replace(hash, "t=1", "t=0", 1), hash[:len(hash)-2], hash + "$"} {
-		if good, err := h.Verify(ctx, damaged, secretOf("password")); good || err == nil || refusal(err) || strings.Contains(err.Error(), "$") {
+		if good, err := h.Verify(ctx, damaged, secretOf("password")); good || err == nil || jeton.Refused(err) || strings.Contains(err.Error(), "$") {
 			t.Errorf("%q: %v, %v", damaged, good, err)
 		}
 	}

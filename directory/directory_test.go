@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -28,7 +28,7 @@ func desk(t testing.TB, st store.Store, log audit.Log, settings Settings) *Direc
 	if log == nil {
 		log = audit.NewMemory()
 	}
-	d, err := OpenDirectory(context.Background(), st, log, "test", settings)
+	d, err := Open(context.Background(), st, log, "test", settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestNotFound(t *testing.T) {
 		d.SetAPIKeyDisabled(ctx, "root", "", "nothing", true), d.RemoveAPIKey(ctx, "root", "", "nothing"),
 		d.SetTenantDisabled(ctx, "root", "nowhere", true), d.RemoveTenant(ctx, "root", "nowhere"),
 	} {
-		if !errors.Is(err, ErrNotFound) || !errors.Is(err, store.ErrNotFound) || !strings.HasPrefix(err.Error(), "issuer: ") {
+		if !errors.Is(err, ErrNotFound) || !errors.Is(err, store.ErrNotFound) || !strings.HasPrefix(err.Error(), "directory: ") {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
@@ -247,6 +247,19 @@ func changes(ctx context.Context, d *Directory) []func() error {
 	}
 }
 
+// failingLog is an audit log that cannot be written while fail is set.
+type failingLog struct {
+	audit.Log
+	fail bool
+}
+
+func (l *failingLog) Append(ctx context.Context, e audit.Entry) error {
+	if l.fail {
+		return errors.New("disk full")
+	}
+	return l.Log.Append(ctx, e)
+}
+
 // What cannot be written down is not done; what is done is written down with
 // who did it, and without secrets. So it is with the store.
 func TestChangesAreAudited(t *testing.T) {
@@ -255,7 +268,7 @@ func TestChangesAreAudited(t *testing.T) {
 	for i, do := range changes(t.Context(), d) {
 		log.fail = true
 		before := dump(t, st)
-		if err := do(); err == nil || refusal(err) || errors.Is(err, ErrNotFound) {
+		if err := do(); err == nil || jeton.Refused(err) || errors.Is(err, ErrNotFound) {
 			t.Fatalf("call %d without a log: %v", i, err)
 		}
 		if after := dump(t, st); !slices.Equal(before, after) {

@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -68,7 +68,7 @@ func (d *Directory) Tenants(ctx context.Context, after string, limit int) ([]Ten
 	prefix := d.tenantKey("")
 	records, err := page[tenantRecord](ctx, d, prefix, cursor(prefix, after), limit, nil)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: list tenants: %w", err)
+		return nil, fmt.Errorf("directory: list tenants: %w", err)
 	}
 	return mapped(records, func(t tenantRecord) Tenant { return t.Tenant }), nil
 }

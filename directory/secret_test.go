@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -96,7 +96,7 @@ func TestMalformedSecrets(t *testing.T) {
 	})
 	// Well-formed, and nobody's.
 	for _, id := range []string{ann.ID, randomHex(12), "", "../" + ann.ID} {
-		if _, err := d.AuthenticateAPIKey(ctx, "", newGenerated(apiKeyPrefix, id)); err != jeton.InvalidToken {
+		if _, err := d.AuthenticateAPIKey(ctx, "", Generate(apiKeyPrefix, id)); err != jeton.InvalidToken {
 			t.Errorf("ID %q: %v", id, err)
 		}
 	}
@@ -178,7 +178,7 @@ func TestRotation(t *testing.T) {
 }
 
 func deskFor(t *rapid.T) *Directory {
-	d, err := OpenDirectory(context.Background(), store.NewMemory(), discard{}, "test", Settings{})
+	d, err := Open(context.Background(), store.NewMemory(), discard{}, "test", Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,8 +206,8 @@ func odds(ctx context.Context, ann, dan User, secret jeton.Secret) []odd {
 		return func(d *Directory) error { _, err := d.MatchAPIKey(ctx, tenant, owner, v); return err }
 	}
 	long := strings.Repeat("x", 5000)
-	chosen, other := secretOf("app-secret"), newGenerated(clientSecretPrefix, "01234567")
-	value, otherValue := secretOf("ann-key"), newGenerated(apiKeyPrefix, randomHex(12))
+	chosen, other := secretOf("app-secret"), Generate(clientSecretPrefix, "01234567")
+	value, otherValue := secretOf("ann-key"), Generate(apiKeyPrefix, randomHex(12))
 	return []odd{
 		{"user, right", user("acme", "ann@example.com", "ann-password"), nil, 1},
 		{"user, wrong", user("acme", "ann@example.com", "wrong"), jeton.InvalidGrant, 1},
@@ -308,7 +308,7 @@ func TestConstantTime(t *testing.T) {
 		for range samples {
 			for i, try := range tries {
 				start := time.Now()
-				if err := try(); !refusal(err) {
+				if err := try(); !jeton.Refused(err) {
 					t.Fatal(err)
 				}
 				took[i] = append(took[i], time.Since(start))
@@ -431,7 +431,7 @@ func TestAuthenticateWithoutStore(t *testing.T) {
 				}
 				break
 			}
-			if !errors.Is(err, storetest.ErrFault) || refusal(err) || !strings.HasPrefix(err.Error(), "issuer: ") {
+			if !errors.Is(err, storetest.ErrFault) || jeton.Refused(err) || !strings.HasPrefix(err.Error(), "directory: ") {
 				t.Errorf("%s, call %d of the store failed: %v", name, failing, err)
 			}
 		}
@@ -443,7 +443,7 @@ func TestAuthenticateWithoutStore(t *testing.T) {
 	r.Value = []byte(`{"v":2,"password":"canary"}`)
 	_, err = memory.Put(ctx, r)
 	must(t, err)
-	if _, err = d.AuthenticateUser(ctx, "acme", ann.Name, secretOf("ann-password")); err == nil || refusal(err) || strings.Contains(err.Error(), "canary") {
+	if _, err = d.AuthenticateUser(ctx, "acme", ann.Name, secretOf("ann-password")); err == nil || jeton.Refused(err) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("a record of another version: %v", err)
 	}
 }

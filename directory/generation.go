@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func (d *Directory) generation(ctx context.Context, kind, id string) (generation
 	case errors.Is(err, store.ErrNotFound):
 		return generation{V: 1}, store.Record{Key: key}, nil
 	case err != nil:
-		return g, r, fmt.Errorf("issuer: read the generation of %s %q: %w", kind, id, err)
+		return g, r, fmt.Errorf("directory: read the generation of %s %q: %w", kind, id, err)
 	}
 	return g, r, nil
 }
@@ -51,7 +51,7 @@ func (d *Directory) Raise(ctx context.Context, kind, id string) (uint64, error) 
 	// in each round, which is n²/2 writes for a thousand logins at once.
 	done, err := d.raising.enter(ctx, kind+"/"+id)
 	if err != nil {
-		return 0, fmt.Errorf("issuer: raise the generation of %s %q: %w", kind, id, err)
+		return 0, fmt.Errorf("directory: raise the generation of %s %q: %w", kind, id, err)
 	}
 	defer done()
 	for {
@@ -65,7 +65,7 @@ func (d *Directory) Raise(ctx context.Context, kind, id string) (uint64, error) 
 		case err == nil:
 			return g.N, nil
 		case !errors.Is(err, store.ErrConflict): // a conflict: another process raised it
-			return 0, fmt.Errorf("issuer: raise the generation of %s %q: %w", kind, id, err)
+			return 0, fmt.Errorf("directory: raise the generation of %s %q: %w", kind, id, err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package issuer
+package directory
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type APIKey struct {
 }
 
 // changed reports whether the value that was presented is no longer good.
-func (k APIKey) changed(now APIKey) bool { return k.used != "" && !hasSecret(now.Secrets, k.used) }
+func (k APIKey) Changed(now APIKey) bool { return k.used != "" && !hasSecret(now.Secrets, k.used) }
 
 // Stored at realm/<realm>/key/<id>.
 type keyRecord struct {
@@ -129,7 +129,7 @@ func (d *Directory) APIKeys(ctx context.Context, tenant, after string, limit int
 	prefix := d.keyKey("")
 	records, err := page(ctx, d, prefix, cursor(prefix, after), limit, func(r keyRecord) bool { return r.Tenant == tenant })
 	if err != nil {
-		return nil, fmt.Errorf("issuer: list API keys: %w", err)
+		return nil, fmt.Errorf("directory: list API keys: %w", err)
 	}
 	return mapped(records, keyRecord.key), nil
 }
@@ -256,12 +256,12 @@ func (d *Directory) owned(ctx context.Context, owner string) ([]ownedKey, error)
 // An empty tenant takes a key of any. A refusal is jeton.InvalidToken, whatever
 // the reason. A key does not outlive its owner.
 func (d *Directory) AuthenticateAPIKey(ctx context.Context, tenant string, key jeton.Secret) (APIKey, error) {
-	id, ok := parseGenerated(apiKeyPrefix, key)
+	id, ok := ParseGenerated(apiKeyPrefix, key)
 	if !ok {
 		return APIKey{}, jeton.InvalidToken
 	}
 	undecided := func(err error) (APIKey, error) {
-		return APIKey{}, fmt.Errorf("issuer: authenticate an API key: %w", err)
+		return APIKey{}, fmt.Errorf("directory: authenticate an API key: %w", err)
 	}
 	k, r, err := load[keyRecord](ctx, d, d.keyKey(id))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -307,7 +307,7 @@ func (d *Directory) keyLive(ctx context.Context, k keyRecord) (bool, error) {
 func (d *Directory) MatchAPIKey(ctx context.Context, tenant, owner string, key jeton.Secret) (APIKey, error) {
 	if isGenerated(key) {
 		k, err := d.AuthenticateAPIKey(ctx, tenant, key)
-		if err != nil && !refusal(err) {
+		if err != nil && !jeton.Refused(err) {
 			return APIKey{}, err
 		}
 		if err != nil || owner == "" || k.Owner != owner || k.Tenant != tenant {
@@ -316,8 +316,8 @@ func (d *Directory) MatchAPIKey(ctx context.Context, tenant, owner string, key j
 		return k, nil
 	}
 	k, err := d.matchChosen(ctx, tenant, owner, key)
-	if err != nil && !refusal(err) {
-		return APIKey{}, fmt.Errorf("issuer: authenticate an API key: %w", err)
+	if err != nil && !jeton.Refused(err) {
+		return APIKey{}, fmt.Errorf("directory: authenticate an API key: %w", err)
 	}
 	return k, err
 }
