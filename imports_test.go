@@ -41,8 +41,9 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"issuer":           ". audit dialect directory keys limit store strictjson",
 	"guard":            ". dialect",
 	"broker":           ". dialect store strictjson",
+	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/sqlite yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/sqlite yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 
