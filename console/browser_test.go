@@ -76,6 +76,16 @@ const check = `(() => {
 // JETON_PICTURES names a folder, it leaves pictures there for people to look at.
 func looks(t *testing.T, name string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		// A heading can be there before the style sheet is.
+		for loaded := false; !loaded; {
+			var err error
+			if loaded, err = chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === 'complete'`)); err != nil {
+				return err
+			}
+			if !loaded {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
 		for _, width := range []int64{360, 1100} {
 			for _, scheme := range []string{"light", "dark"} {
 				media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
