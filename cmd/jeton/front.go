@@ -28,7 +28,6 @@ type front struct {
 type route struct {
 	prefix  string // such as /console; empty: the whole path space
 	cut     bool   // the handler does not see the prefix
-	bounded bool   // requests are small: one that takes longer than a minute is ended
 	handler http.Handler
 }
 
@@ -84,6 +83,7 @@ func isLoopback(text string) bool {
 // ServeHTTP finds the route.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
+	hurry(w, r)
 	var best *route
 	for i := range f.routes {
 		rest, ok := strings.CutPrefix(path, f.routes[i].prefix)
@@ -94,10 +94,6 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if best == nil {
 		http.Error(w, "there is nothing at this path", http.StatusNotFound)
 		return
-	}
-	if best.bounded {
-		// What streams through to an API behind cannot be bounded like this.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Minute)) // a TCP or Unix connection can
 	}
 	if best.cut && best.prefix != "" {
 		r = cutPrefix(r, best.prefix)

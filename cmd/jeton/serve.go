@@ -111,7 +111,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		s.broker = newBroker(c.broker.accounts, s.state, s.logger)
 		s.broker.Callers = brokerCallers(c.broker.callers)
 		f := s.front(c.broker.listen)
-		f.routes = append(f.routes, route{prefix: "/to", handler: s.broker.Egress()}, route{bounded: true, handler: s.broker.TokenAPI()})
+		f.routes = append(f.routes, route{prefix: "/to", handler: streaming(s.broker.Egress())}, route{handler: s.broker.TokenAPI()})
 	}
 	return nil
 }
@@ -181,10 +181,10 @@ func (s *server) openIssuer(ctx context.Context) error {
 		if err := s.issuer.Mount(r.at, realm, rest); err != nil {
 			return fmt.Errorf("%s: %w", r.node.Position(), err)
 		}
-		f.routes = append(f.routes, route{prefix: r.at, bounded: rest == nil, handler: s.issuer})
+		f.routes = append(f.routes, route{prefix: r.at, handler: s.issuer})
 	}
-	f.routes = append(f.routes, route{prefix: "/healthz", bounded: true, handler: s.issuer},
-		route{prefix: wellKnown, bounded: true, handler: s.issuer})
+	f.routes = append(f.routes, route{prefix: "/healthz", handler: s.issuer},
+		route{prefix: wellKnown, handler: s.issuer})
 	return nil
 }
 
@@ -192,12 +192,12 @@ func (s *server) openIssuer(ctx context.Context) error {
 // guarded API of an upstream that stands at the same place, or nil.
 func (s *server) rest(r realmConfig) http.Handler {
 	if api := s.samples[r.name]; api != nil {
-		return s.guard(r.name).Handler(api)
+		return streaming(s.guard(r.name).Handler(api))
 	}
 	if s.config.guard != nil {
 		for _, u := range s.config.guard.upstreams {
 			if s.inRealm(u) && u.realm == r.name {
-				return s.guard(u.realm).Proxy(u.to)
+				return streaming(s.guard(u.realm).Proxy(u.to))
 			}
 		}
 	}
@@ -219,7 +219,7 @@ func (s *server) openConsole() (err error) {
 	if s.console, err = newConsole(s.config, s.state, s.realms, s.logger); err != nil {
 		return err
 	}
-	f.routes = append(f.routes, route{prefix: consolePath, bounded: true, handler: s.console})
+	f.routes = append(f.routes, route{prefix: consolePath, handler: s.console})
 	return nil
 }
 
@@ -227,7 +227,7 @@ func (s *server) openGuard() {
 	f := s.front(s.config.guard.listen)
 	for _, u := range s.config.guard.upstreams {
 		if !s.inRealm(u) {
-			f.routes = append(f.routes, route{prefix: u.at, cut: true, handler: s.guard(u.realm).Proxy(u.to)})
+			f.routes = append(f.routes, route{prefix: u.at, cut: true, handler: streaming(s.guard(u.realm).Proxy(u.to))})
 		}
 	}
 }
