@@ -9,6 +9,7 @@ package jeton
 
 import (
 	"context"
+	"fmt"
 	"sort"
 	"strings"
 	"time"
@@ -90,8 +91,9 @@ func (v Vars) String() string {
 	return "vars[" + strings.Join(names, " ") + "]"
 }
 
-// GoString shows no value.
-func (v Vars) GoString() string { return v.String() }
+// Format names the variables and shows no value, whatever the verb. It does not
+// reach Vars in an unexported field; do not print a struct that has one.
+func (v Vars) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(v.String())) }
 
 // Clone returns a copy that the caller may change; it is never nil.
 func (v Vars) Clone() Vars {

@@ -37,7 +37,7 @@ func TestTokenValid(t *testing.T) {
 
 func TestVarsShowNamesAndNoValue(t *testing.T) {
 	vars := jeton.Vars{"username": "u", "password": canary, "api_key": canary}
-	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
 		for name, value := range map[string]any{
 			"vars": vars, "exported field": struct{ V jeton.Vars }{vars}, "request": jeton.Request{Vars: vars},
 			"token": jeton.Token{Vars: vars}, "slice": []jeton.Vars{vars},
