@@ -84,7 +84,7 @@ func egressPath(u *url.URL) (account, path string, err error) {
 		return "", "", errors.New("the path is to be /to/{account}/{path}")
 	}
 	lower := strings.ToLower(path)
-	for _, bad := range []string{"%2f", "%5c", "%00", "\\", "//"} {
+	for _, bad := range []string{"%2f", "%5c", "%00", "\\", "//", "%252e", "%252f", "%255c"} {
 		if strings.Contains(lower, bad) {
 			return "", "", errors.New("the path holds " + bad + ", which servers read in different ways")
 		}
