@@ -28,7 +28,10 @@ var mayImport = map[string]string{ // :: folder -> folders
 	".":                "",
 	"yamlnode":         "",
 	"strictjson":       "",
-	"store":            "",
+	"store":            ".",
+	"store/etcd":       "store",
+	"store/postgres":   "store",
+	"store/redis":      "store",
 	"store/sqlite":     "store",
 	"store/storetest":  "store",
 	"seal":             ". store",
@@ -43,7 +46,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"broker":           ". dialect store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/sqlite yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/etcd store/postgres store/redis store/sqlite yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 
@@ -53,8 +56,8 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"database/sql":        "audit limit store/",
 	"database/sql/driver": "audit limit store/",
 	"modernc.org/sqlite":  "store/",
-	"os":                  "cmd/ store/sqlite",
-	"os/exec":             "cmd/",
+	"os":                  "cmd/ store/sqlite store/storetest",
+	"os/exec":             "cmd/ store/storetest",
 	"os/signal":           "cmd/",
 	"flag":                "cmd/",
 	"unsafe":              "",
@@ -64,6 +67,9 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"github.com/goccy/go-yaml":            "cmd/ yamlnode",
 	"github.com/go-jose/go-jose/v4":       "cmd/ keys dialect",
 	"github.com/graph-gophers/graphql-go": "cmd/jeton/sample",
+	"github.com/jackc/pgx/v5":             "store/postgres",
+	"github.com/redis/rueidis":            "store/redis",
+	"go.etcd.io/etcd/client/v3":           "store/etcd",
 }
 
 func TestImports(t *testing.T) {

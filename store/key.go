@@ -14,3 +14,16 @@ func Key(segments ...string) string {
 	}
 	return strings.Join(escaped, "/")
 }
+
+// PrefixEnd returns the first key in byte order that sorts behind all which
+// begin with prefix. It is empty if there is no such key.
+func PrefixEnd(prefix string) string {
+	end := []byte(prefix)
+	for len(end) > 0 && end[len(end)-1] == 0xff {
+		end = end[:len(end)-1]
+	}
+	if len(end) > 0 {
+		end[len(end)-1]++
+	}
+	return string(end)
+}

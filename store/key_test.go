@@ -34,3 +34,11 @@ func TestKey(t *testing.T) {
 		}
 	})
 }
+
+func TestPrefixEnd(t *testing.T) {
+	for prefix, want := range map[string]string{"": "", "a/": "a0", "a\xff": "b", "\xff\xff": "", "\xfe\xff": "\xff", "é": "\xc3\xaa"} {
+		if got := store.PrefixEnd(prefix); got != want {
+			t.Errorf("PrefixEnd(%q) = %q, want %q", prefix, got, want)
+		}
+	}
+}

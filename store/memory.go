@@ -14,19 +14,15 @@ import (
 // ends. It is what every other store is compared with.
 type Memory struct {
 	mu       sync.Mutex
-	last     uint64              // the version given last
-	records  map[string]Record   // :: key -> record
-	keys     []string            // of records, in byte order
-	watchers map[*watcher]string // :: watcher -> prefix
-}
-
-type watcher struct {
-	changed chan struct{} // holds one pending signal at most
+	last     uint64            // the version given last
+	records  map[string]Record // :: key -> record
+	keys     []string          // of records, in byte order
+	watchers Watchers
 }
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{records: map[string]Record{}, watchers: map[*watcher]string{}}
+	return &Memory{records: map[string]Record{}}
 }
 
 // Get implements [Store].
@@ -62,7 +58,7 @@ func (m *Memory) Put(ctx context.Context, r Record) (Record, error) {
 	r.Version = strconv.FormatUint(m.last, 10)
 	r.Due = RoundDue(r.Due)
 	m.records[r.Key] = clone(r)
-	m.signal(r.Key)
+	m.watchers.Signal(r.Key)
 	return clone(r), nil
 }
 
@@ -83,7 +79,7 @@ func (m *Memory) Delete(ctx context.Context, r Record) error {
 	delete(m.records, r.Key)
 	i, _ := slices.BinarySearch(m.keys, r.Key)
 	m.keys = slices.Delete(m.keys, i, i+1)
-	m.signal(r.Key)
+	m.watchers.Signal(r.Key)
 	return nil
 }
 
@@ -133,29 +129,7 @@ func (m *Memory) Watch(ctx context.Context, prefix string) (<-chan struct{}, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &watcher{changed: make(chan struct{}, 1)}
-	m.mu.Lock()
-	m.watchers[w] = prefix
-	m.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watchers, w)
-		close(w.changed)
-	})
-	return w.changed, nil
-}
-
-// signal tells those who watch key. The caller holds mu.
-func (m *Memory) signal(key string) {
-	for w, prefix := range m.watchers {
-		if strings.HasPrefix(key, prefix) {
-			select {
-			case w.changed <- struct{}{}:
-			default: // one is pending already
-			}
-		}
-	}
+	return m.watchers.Add(ctx, prefix), nil
 }
 
 func clone(r Record) Record {

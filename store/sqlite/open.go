@@ -47,7 +47,7 @@ const (
 // it makes is for its owner only, and so are the two files (-wal, -shm) that
 // SQLite puts beside it.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s := &Store{path: path, watchers: map[*watcher]string{}}
+	s := &Store{path: path}
 	if err := s.open(ctx); err != nil {
 		return nil, s.wrap(ctx, explain(err))
 	}

@@ -29,9 +29,9 @@ type Store struct {
 	poller   sync.WaitGroup
 	closing  context.Context
 	shut     context.CancelFunc
-	mu       sync.Mutex
+	mu       sync.Mutex // guards polling
 	polling  bool
-	watchers map[*watcher]string // :: watcher -> prefix
+	watchers store.Watchers
 }
 
 // DB returns the handle on which this process writes, for tables that live
@@ -152,7 +152,7 @@ func (s *Store) change(ctx context.Context, key string, f func(*sql.Tx) error) e
 	if err := tx.Commit(); err != nil {
 		return s.wrap(ctx, err)
 	}
-	s.signal(key)
+	s.watchers.Signal(key)
 	return nil
 }
 
@@ -194,15 +194,11 @@ func (s *Store) Due(ctx context.Context, prefix string, t time.Time, limit int) 
 // under returns the condition that a key begins with prefix, as a range of the
 // index. Keys are blobs, so SQLite compares them byte by byte.
 func under(prefix string) (where string, args []any) {
-	end := []byte(prefix)
-	for len(end) > 0 && end[len(end)-1] == 0xff {
-		end = end[:len(end)-1]
-	}
-	if len(end) == 0 {
+	end := store.PrefixEnd(prefix)
+	if end == "" {
 		return `key >= ?`, []any{[]byte(prefix)}
 	}
-	end[len(end)-1]++
-	return `key >= ? AND key < ?`, []any{[]byte(prefix), end}
+	return `key >= ? AND key < ?`, []any{[]byte(prefix), []byte(end)}
 }
 
 func (s *Store) query(ctx context.Context, query string, args ...any) ([]store.Record, error) {

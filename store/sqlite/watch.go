@@ -3,16 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"strings"
 	"time"
 )
 
 // pollEvery is how soon a change by another process is noticed.
 const pollEvery = 100 * time.Millisecond
-
-type watcher struct {
-	changed chan struct{} // holds one pending signal at most
-}
 
 // Watch implements [store.Watcher]. A write by this process signals at once, one
 // by another within a tenth of a second. SQLite tells that the file changed and
@@ -21,7 +16,6 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan struct{}, erro
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &watcher{changed: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing.Err() != nil {
@@ -36,14 +30,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan struct{}, erro
 		s.polling = true
 		s.poller.Go(func() { s.poll(p) })
 	}
-	s.watchers[w] = prefix
-	context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.watchers, w)
-		close(w.changed)
-	})
-	return w.changed, nil
+	return s.watchers.Add(ctx, prefix), nil
 }
 
 // poll signals all watchers when the file has changed, until Close.
@@ -59,21 +46,7 @@ func (s *Store) poll(p *poll) {
 		}
 		// Who cannot look must assume the worst, which costs a read.
 		if news, err := p.news(s.closing); news || err != nil {
-			s.signal("")
-		}
-	}
-}
-
-// signal tells those who watch key, and everyone if key is empty.
-func (s *Store) signal(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for w, prefix := range s.watchers {
-		if key == "" || strings.HasPrefix(key, prefix) {
-			select {
-			case w.changed <- struct{}{}:
-			default: // one is pending already
-			}
+			s.watchers.SignalAll()
 		}
 	}
 }
