@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -182,7 +181,8 @@ func (c *config) sealKeys() ([]seal.Key, error) {
 // anything starts.
 func (c *config) checkSecrets() error {
 	_, err := c.sealKeys()
-	errs := []error{err}
+	_, storeErr := c.store.address()
+	errs := []error{err, storeErr}
 	if c.broker != nil {
 		for _, a := range c.broker.accounts {
 			_, err := a.resolve()
@@ -198,7 +198,7 @@ func (c *config) checkSecrets() error {
 
 // references lists all references.
 func (c *config) references() []reference {
-	list := slices.Clone(c.seal)
+	list := append(c.store.references(), c.seal...)
 	if c.broker != nil {
 		for _, a := range c.broker.accounts {
 			for _, v := range a.vars {
@@ -226,8 +226,13 @@ const maxSecret = 64 << 10 // bytes
 
 func (r reference) isZero() bool { return r.kind == "" }
 
-// text returns the reference as it was written. It is not secret.
-func (r reference) text() string { return r.kind + ":" + r.name }
+// text returns the reference as it was written, or nothing. It is not secret.
+func (r reference) text() string {
+	if r.isZero() {
+		return ""
+	}
+	return r.kind + ":" + r.name
+}
 
 // read returns the secret. One line end at the end of a file does not belong to
 // it. Errors name the reference and its place in the configuration.

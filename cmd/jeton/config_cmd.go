@@ -96,7 +96,7 @@ func (a *app) printConfig() error {
 
 // tree returns the configuration in the shape and the order of the file.
 func (c *config) tree() yaml.MapSlice {
-	t := yaml.MapSlice{{Key: "store", Value: c.store.String()}}
+	t := yaml.MapSlice{{Key: "store", Value: c.store.tree()}}
 	if len(c.seal) > 0 {
 		t = append(t, yaml.MapItem{Key: "seal", Value: referenceTree(c.seal)})
 	}

@@ -73,6 +73,10 @@ func (p *parser) together(root yamlnode.Node, c *config) {
 		n, _ := root.Get("store")
 		p.fail(n, "the store %s keeps secrets and needs a sealing key: run `jeton config new-key > seal.key` and add `seal: file:seal.key`", c.store)
 	}
+	if c.issuer != nil && c.store.brokersOnly() {
+		n, _ := root.Get("store")
+		p.fail(n, "the state of an issuer lives in memory, SQLite or PostgreSQL; %s serves brokers only", c.store)
+	}
 	if c.console != nil && c.issuer == nil {
 		n, _ := root.Get("console")
 		p.fail(n, "the console shows realms, and the file declares no issuer")
@@ -354,25 +358,6 @@ func (p *parser) reference(n yamlnode.Node) reference {
 		r.path = p.path(name)
 	}
 	return r
-}
-
-func (p *parser) store(n yamlnode.Node) storeURL {
-	if !p.want(n, "store", yamlnode.Text) {
-		return storeURL{}
-	}
-	kind, path, _ := strings.Cut(n.Text, ":")
-	switch {
-	case kind == "memory" && path == "":
-		return storeURL{kind: kind}
-	case kind == "sqlite" && path != "":
-		return storeURL{kind: kind, text: path, path: p.path(path)}
-	case kind == "sqlite":
-		p.fail(n, "sqlite: wants a path: sqlite:jeton.db")
-	default:
-		// What stands there may hold a password, so only its kind is shown.
-		p.fail(n, "unknown store %s; this jeton has memory: and sqlite:PATH", yamlnode.Quote(kind+":"))
-	}
-	return storeURL{}
 }
 
 // dialect loads the dialect of a realm or an account.

@@ -13,18 +13,9 @@ import (
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/seal"
 	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/store/sqlite"
 )
-
-// A storeURL says where state is kept.
-type storeURL struct {
-	kind string // "memory" or "sqlite"
-	text string // the path as written
-	path string // of the file, from the working directory
-}
-
-// String returns the URL as it is written.
-func (u storeURL) String() string { return u.kind + ":" + u.text }
 
 // A state is an open store and the audit log beside it.
 type state struct {
@@ -39,26 +30,48 @@ func openState(ctx context.Context, c *config) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.store.kind == "memory" {
-		s := &state{store.NewMemory(), audit.NewMemory(), func() error { return nil }}
-		if len(keys) > 0 {
-			s.store = seal.Wrap(s.store, keys...)
-		}
-		return s, nil
-	}
-	db, err := sqlite.Open(ctx, c.store.path)
+	s, err := openUnsealed(ctx, c.store)
 	if err != nil {
 		return nil, err
 	}
-	log, err := audit.NewSQL(ctx, db.DB())
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
+	if len(keys) > 0 {
+		s.store = seal.Wrap(s.store, keys...)
 	}
-	s := &state{seal.Wrap(db, keys...), log, db.Close}
-	if err := s.checkSeal(ctx, c); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if c.store.kind != "memory" {
+		if err := s.checkSeal(ctx, c); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
 	}
 	return s, nil
+}
+
+// openUnsealed opens the store without its keys. What is no place for an issuer
+// has no lasting audit log either: only issuers write one.
+func openUnsealed(ctx context.Context, u storeURL) (*state, error) {
+	a, err := u.address()
+	if err != nil {
+		return nil, err
+	}
+	switch u.kind {
+	case "sqlite":
+		db, err := sqlite.Open(ctx, u.path)
+		if err != nil {
+			return nil, err
+		}
+		log, err := audit.NewSQL(ctx, db.DB())
+		if err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+		return &state{db, log, db.Close}, nil
+	case "redis":
+		s, err := redis.Open(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return &state{s, audit.NewMemory(), s.Close}, nil
+	default:
+		return &state{store.NewMemory(), audit.NewMemory(), func() error { return nil }}, nil
+	}
 }
 
 // checkSeal keeps a record that only the right key opens, so that a wrong one
@@ -90,11 +103,12 @@ func openShared(ctx context.Context, c *config) (*state, error) {
 // record do not take it.
 type lock struct{ file *os.File }
 
-// lockState takes the lock of a store. Its error
-// says which process has it. The file stays when the lock goes: to remove it
+// lockState takes the lock of an SQLite file; other stores have none, since
+// memory is one process's and the rest is for many. Its error says which
+// process has it. The file stays when the lock goes: to remove it
 // could take it away from under the next holder.
 func lockState(u storeURL) (*lock, error) {
-	if u.kind == "memory" {
+	if u.kind != "sqlite" {
 		return &lock{}, nil
 	}
 	path := u.path + ".lock"

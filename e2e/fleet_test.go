@@ -1,0 +1,148 @@
+package e2e_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jetonhq/jeton/audit"
+	"github.com/jetonhq/jeton/store/storetest"
+)
+
+// startBroker starts a broker of one account, which is at the iadvize realm of
+// a jeton dev with its data in a folder, over a shared store.
+func startBroker(t *testing.T, vendor *process, data, key, store string) *process {
+	t.Helper()
+	file, listen := filepath.Join(t.TempDir(), "jeton.yaml"), freeAddress(t)
+	text := `store: ` + store + `
+seal: file:` + key + `
+broker:
+  listen: ` + listen + `
+  accounts:
+    support:
+      dialect: iadvize
+      origin: ` + vendor.issuer + `/iadvize
+      username: broker@example.com
+      password: file:` + filepath.Join(data, "secrets", "iadvize-password") + "\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "serve", "-c", file)
+	p.broker = "http://" + listen
+	p.await(t, p.stderr, `listening`)
+	return p
+}
+
+func newSealKey(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "seal.key")
+	key, _ := run(t, "", "config", "new-key")
+	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// slowly returns an address at which a server answers as one across a network
+// does. Next door it would answer so soon that no two brokers ever meet.
+func slowly(t *testing.T, server string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	pass := func(to, from net.Conn) {
+		defer func() { _ = to.Close() }()
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			go pass(s, c)
+			go pass(c, s)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// TestFleetLogsInOnce has two brokers on one Redis, with a hundred callers
+// each, who all come before there is a token.
+func TestFleetLogsInOnce(t *testing.T) {
+	redis, err := storetest.StartRedis()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	data := t.TempDir()
+	vendor := startDev(t, "--data", data)
+	key := newSealKey(t)
+	var brokers []*process
+	for range 2 {
+		brokers = append(brokers, startBroker(t, vendor, data, key, "redis://"+slowly(t, redis.Addr)+"/0?prefix=fleet"))
+	}
+
+	const callers = 100
+	var ready, done sync.WaitGroup
+	begin := make(chan struct{})
+	answers := make([]answer, callers*len(brokers))
+	for i := range answers {
+		ready.Add(1)
+		done.Go(func() {
+			ready.Done()
+			<-begin
+			a, err := send("GET", brokers[i%len(brokers)].broker+"/v1/tokens/support", "")
+			if err != nil {
+				t.Error(err)
+			}
+			answers[i] = a
+		})
+	}
+	ready.Wait()
+	close(begin)
+	done.Wait()
+	first := answers[0].text("access_token")
+	for _, a := range answers {
+		if a.status != 200 || a.text("access_token") != first || a.object(t)["generation"] != 1.0 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	entries, err := auditLog(t, data).List(t.Context(), audit.Query{Realm: "iadvize", Action: "login", Limit: 10})
+	if err != nil || len(entries) != 1 || entries[0].Outcome != "ok" {
+		t.Errorf("%d logins for %d callers, %v: %+v", len(entries), len(answers), err, entries)
+	}
+
+	// A reader waits for no store: the token is in the memory of each broker.
+	redis.Stop()
+	for _, p := range brokers {
+		ask(t, "GET", p.broker+"/v1/tokens/support", "").want(t, 200, "")
+	}
+	for _, p := range brokers {
+		p.interrupt(t)
+		if strings.Contains(p.stderr.String(), first) {
+			t.Error("the token is in the log")
+		}
+	}
+}
