@@ -16,6 +16,11 @@ import (
 // what guessing needs.
 var guessRate = dialect.Rate{Count: 1000, Per: time.Hour}
 
+// networkGuessRate bounds the wrong secrets from one network, whoever they are
+// for, where the rate says nothing of networks: each costs a password hash, and
+// many names at once would keep everybody waiting.
+var networkGuessRate = dialect.Rate{Count: 5000, Per: time.Hour}
+
 // limits keeps a realm's login limits. Three budgets count, each where the rate
 // has it:
 //
@@ -83,14 +88,18 @@ func (l *limits) attempt(ids []identity, ip netip.Addr) error {
 	return slowDown(l.limiter.Peek(append(l.everywhere(ids), l.guesses("login", ids, ip)...)...))
 }
 
-// guesses returns the rules about wrong secrets for identities that have no
-// rate of their own, each route for itself.
+// guesses returns the rules about wrong secrets for identities, and for a
+// network, that have no rate of their own, each route for itself.
 func (l *limits) guesses(route string, ids []identity, ip netip.Addr) (rules []limit.Rule) {
 	for _, id := range ids {
 		if _, ok := l.rate[id.kind]; !ok {
 			key := store.Key(l.realm, id.kind, "guess", route, id.tenant, directory.Fold(id.name), network(ip))
 			rules = append(rules, limit.Rule{Key: key, Count: guessRate.Count, Per: guessRate.Per})
 		}
+	}
+	if _, ok := l.rate["ip"]; !ok {
+		key := store.Key(l.realm, "ip", "guess", route, network(ip))
+		rules = append(rules, limit.Rule{Key: key, Count: networkGuessRate.Count, Per: networkGuessRate.Per})
 	}
 	return rules
 }

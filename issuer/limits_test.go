@@ -263,3 +263,20 @@ func TestLimitGuessesAtEveryRoute(t *testing.T) {
 	retryAfter(t, b.form("/token", refresh, wrong))
 	want(t, b.login(), 200)
 }
+
+// Wrong passwords for ever other names cost a hash each; one network has a
+// bound on them, and others do not feel it.
+func TestLimitGuessesOfANetwork(t *testing.T) {
+	b := seeded(t, "web1on1", nil, nil)
+	guess := func(name string, tweaks ...tweak) answer {
+		return b.json("/v2/auth/token", `{"email":"`+name+`","password":"guess"}`, tweaks...)
+	}
+	for i := range networkGuessRate.Count {
+		if a := guess(fmt.Sprint(i)); a.status != 400 {
+			t.Fatalf("guess %d: %d", i, a.status)
+		}
+	}
+	retryAfter(t, guess("one more"))
+	want(t, guess("one more", from("198.51.100.7")), 400)
+	want(t, b.login(from("198.51.100.7")), 200)
+}

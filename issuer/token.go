@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -106,6 +107,14 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 		claims["aud"] = t.audience[0]
 	}
 	if r.dialect.Active > 0 {
+		// Whatever can fail fails before the raise ends the older token: a token
+		// with the largest number there is is the longest.
+		p.Counters = map[string]uint64{counterName("grant", grantID(t.owner, t.audience)): math.MaxUint64}
+		maps.Copy(p.Counters, t.counters)
+		claims[privateClaim] = p
+		if _, err := r.ring.Sign(ctx, r.typ, claims); err != nil {
+			return err
+		}
 		grant := grantID(t.owner, t.audience)
 		n, err := r.directory.Raise(ctx, "grant", grant)
 		if err != nil {

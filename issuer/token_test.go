@@ -141,6 +141,26 @@ func TestFailedLoginEndsNothing(t *testing.T) {
 	}
 }
 
+// A token that cannot be made ends nothing either: the scopes of this client
+// are too many for one token.
+func TestTokenThatCannotBeMade(t *testing.T) {
+	b := custom(t, singleActive, nil)
+	scope := jeton.Scope{"small"}
+	for i := range 200 {
+		scope = append(scope, fmt.Sprintf("scope-number-%d-%s", i, strings.Repeat("x", 40)))
+	}
+	b.addClient(directory.Client{ID: "c", Name: "c", Scope: scope}, "s")
+	login := func(scope string) answer {
+		return b.form("/token", []string{"grant_type", "client_credentials", "scope", scope}, basic("c", "s"))
+	}
+	small := login("small")
+	want(t, small, 200)
+	want(t, login(""), 503)
+	if !b.good(small.text("access_token")) {
+		t.Error("a login that could not be answered ended the token before it")
+	}
+}
+
 // MISTAKES 44: many logins at once leave exactly one good token, that of the
 // login that was committed last.
 func TestSingleActiveTogether(t *testing.T) {
