@@ -643,14 +643,18 @@ func (b blind) Put(ctx context.Context, r store.Record) (store.Record, error) {
 }
 
 // TestFirstCallersCanFail shows that it is compare-and-swap which makes one
-// login of many: over a store without it there are more.
+// login of many: 1,000 callers of 50 brokers log in more often without it.
 func TestFirstCallersCanFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, st := newVendor(t, "iadvize"), blind{slowStore()}
-		all := []*Broker{v.broker(st, newCredentials()), v.broker(st, newCredentials()), v.broker(st, newCredentials())}
+		var all []*Broker
 		var wg sync.WaitGroup
-		for _, b := range all {
-			wg.Go(func() { b.Token(t.Context(), "a", 0) })
+		for range 50 {
+			b := v.broker(st, newCredentials())
+			all = append(all, b)
+			for range 20 {
+				wg.Go(func() { b.Token(t.Context(), "a", 0) })
+			}
 		}
 		wg.Wait()
 		if logins, _, _ := v.count(); logins < 2 {
