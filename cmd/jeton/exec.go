@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,6 +17,8 @@ import (
 func (a *app) execCommand() *cobra.Command {
 	var names []string
 	var minTTL time.Duration
+	var s supervisor
+	var rotate string
 	c := &cobra.Command{
 		Use:   "exec ACCOUNT -- COMMAND [ARG...]",
 		Short: "Run a command with a token in its environment",
@@ -24,8 +26,11 @@ func (a *app) execCommand() *cobra.Command {
 --env names, and, if a broker is running, with its address in JETON_BROKER, where a
 command that outlives the token asks for the next one.
 
-jeton becomes the command: its signals and its exit code are the command's own.`,
-		Example: "  jeton exec iadvize -- sh -c 'curl -H \"Authorization: Bearer $JETON_TOKEN\" ...'",
+jeton becomes the command: its signals and its exit code are the command's own. With
+--on-rotate it stays as the command's parent, passes signals on, ends with its exit code,
+and at each new token restarts it or sends it a signal. --out-file keeps the token in a
+file too, which JETON_TOKEN_FILE names: a running command's environment cannot change.`,
+		Example: "  jeton exec support --on-rotate restart -- ./worker\n  jeton exec support --on-rotate HUP --out-file token -- ./server\n  jeton exec iadvize -- sh -c 'curl -H \"Authorization: Bearer $JETON_TOKEN\" ...'",
 		Args: func(c *cobra.Command, args []string) error {
 			if c.ArgsLenAtDash() != 1 || len(args) < 2 {
 				return errors.New("wants an account, two dashes and a command: jeton exec ACCOUNT -- COMMAND")
@@ -39,6 +44,9 @@ jeton becomes the command: its signals and its exit code are the command's own.`
 					return usagef("--env wants the name of a variable: letters, digits and underscores")
 				}
 			}
+			if err := s.parse(rotate); err != nil {
+				return err
+			}
 			path, err := exec.LookPath(args[1])
 			if err != nil {
 				return fmt.Errorf("there is no command %s", args[1])
@@ -47,15 +55,26 @@ jeton becomes the command: its signals and its exit code are the command's own.`
 			if err != nil {
 				return err
 			}
-			env := os.Environ()
-			for _, name := range append([]string{"JETON_TOKEN"}, names...) {
-				env = setenv(env, name, token.AccessToken)
+			s.app, s.account, s.path, s.args, s.names, s.broker = a, args[0], path, args[1:], append([]string{"JETON_TOKEN"}, names...), broker
+			if s.file != "" {
+				if s.file, err = filepath.Abs(s.file); err != nil {
+					return err
+				}
+				if err := writeTokenFile(s.file, token, false); err != nil {
+					return err
+				}
 			}
-			env = setenv(env, "JETON_BROKER", broker)
+			if s.stays {
+				return s.run(c.Context(), token)
+			}
+			env := s.environ(token)
 			return fmt.Errorf("run %s: %w", args[1], syscall.Exec(path, args[1:], env)) // returns only if it fails
 		},
 	}
 	c.Flags().StringArrayVar(&names, "env", nil, "another `name` for the token; may be repeated")
+	c.Flags().StringVar(&rotate, "on-rotate", "none", "at a new token: `restart` the command, send it a signal such as HUP, or none")
+	c.Flags().StringVar(&s.file, "out-file", "", "`file` to keep the token in")
+	c.Flags().DurationVar(&s.grace, "grace", 10*time.Second, "how `long` a command that is restarted may take to end before it is killed")
 	c.Flags().DurationVar(&minTTL, "min-ttl", 0, "how `long` the token is to be good for at least")
 	return c
 }

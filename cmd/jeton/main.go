@@ -44,6 +44,9 @@ func run(args []string, in io.Reader, out, talk io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	if exit, ok := errors.AsType[exitStatus](err); ok {
+		return int(exit)
+	}
 	for _, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
 		fmt.Fprintln(talk, "jeton:", line)
 	}
@@ -53,6 +56,12 @@ func run(args []string, in io.Reader, out, talk io.Writer) int {
 	}
 	return exitFailure
 }
+
+// An exitStatus is the exit code of a command that was run, and nothing that
+// went wrong here.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // A usageError is a command line that does not make sense.
 type usageError struct{ error }

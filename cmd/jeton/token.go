@@ -21,16 +21,20 @@ import (
 
 func (a *app) tokenCommand() *cobra.Command {
 	var minTTL time.Duration
-	var release bool
+	var release, watch bool
+	var file string
 	c := a.jsonFlag(&cobra.Command{
 		Use:               "token ACCOUNT",
 		Short:             "Print a token of an account that is good now",
-		Long:              "Prints a token of an account. The running broker is asked; if there is none, the\naccount logs in from here, through the same store, so that no token is fetched twice.",
+		Long:              "Prints a token of an account. The running broker is asked; if there is none, the\naccount logs in from here, through the same store, so that no token is fetched twice.\n\nWith --out-file it goes to a file instead, for programs that read one: the token and\nnothing else, mode 0600, replaced in one step. With --watch jeton stays and replaces it\nwhenever there is a new one.",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeAccounts,
 		RunE: func(c *cobra.Command, args []string) error {
 			if minTTL < 0 {
 				return usagef("--min-ttl is to be a duration such as 10m")
+			}
+			if watch && file == "" {
+				return usagef("--watch wants --out-file")
 			}
 			if release {
 				if err := a.release(c.Context(), args[0]); err != nil {
@@ -41,6 +45,14 @@ func (a *app) tokenCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if file != "" {
+				if err := writeTokenFile(file, token, a.json); err != nil || !watch {
+					return err
+				}
+				return a.follow(c.Context(), args[0], token.Generation, func(token *tokenAnswer) error {
+					return writeTokenFile(file, token, a.json)
+				})
+			}
 			if a.json {
 				return a.writeJSON(token)
 			}
@@ -49,6 +61,8 @@ func (a *app) tokenCommand() *cobra.Command {
 		},
 	})
 	c.Flags().DurationVar(&minTTL, "min-ttl", 0, "how `long` the token is to be good for at least, if the vendor gives such a one")
+	c.Flags().StringVar(&file, "out-file", "", "`file` to write the token to, instead of standard output")
+	c.Flags().BoolVar(&watch, "watch", false, "stay, and keep the file fresh")
 	c.Flags().BoolVar(&release, "release", false, "log in again even if the vendor refused these very credentials before")
 	return c
 }
