@@ -13,6 +13,60 @@ import (
 	"github.com/jetonhq/jeton/store/storetest"
 )
 
+// TestIssuersShareAStore has two issuers on one PostgreSQL, behind one URL: what
+// one of them issues and ends, the other one knows.
+func TestIssuersShareAStore(t *testing.T) {
+	server, err := storetest.StartPostgres()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	key, dir := newSealKey(t), t.TempDir()
+	file := filepath.Join(dir, "jeton.yaml")
+	var issuers []*process
+	for range 2 {
+		listen := freeAddress(t)
+		text := `store: postgres://postgres@` + server.Addr + `/postgres?sslmode=disable
+seal: file:` + key + `
+issuer:
+  listen: ` + listen + `
+  url: https://auth.example.com
+  realms: {orders: {dialect: oauth2, at: /}}
+`
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, "serve", "-c", file)
+		p.issuer = "http://" + listen
+		p.await(t, p.stderr, `listening`)
+		issuers = append(issuers, p)
+	}
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte(canarySecret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "", "client", "add", "app", "--realm", "orders", "--id", "app", "--secret-file", secret, "-c", file)
+
+	const contentType = "Content-Type"
+	post := func(p *process, path, body string) answer {
+		t.Helper()
+		header := append(basicAuth("app:"+canarySecret), contentType, form)
+		return ask(t, "POST", p.issuer+path, body, header...).want(t, 200, "")
+	}
+	token := post(issuers[0], "/token", "grant_type=client_credentials").text("access_token")
+	for _, p := range issuers {
+		if a := post(p, "/introspect", "token="+token); a.object(t)["active"] != true {
+			t.Errorf("%s", a.body)
+		}
+	}
+	post(issuers[1], "/revoke", "token="+token)
+	for _, p := range issuers {
+		if a := post(p, "/introspect", "token="+token); a.object(t)["active"] != false {
+			t.Errorf("after it was revoked at the other one: %s", a.body)
+		}
+	}
+}
+
 // startBroker starts a broker of one account, which is at the iadvize realm of
 // a jeton dev with its data in a folder, over a shared store.
 func startBroker(t *testing.T, vendor *process, data, key, store string) *process {

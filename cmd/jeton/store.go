@@ -13,6 +13,7 @@ import (
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/seal"
 	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/store/sqlite"
 )
@@ -59,6 +60,16 @@ func openUnsealed(ctx context.Context, u storeURL) (*state, error) {
 			return nil, err
 		}
 		log, err := audit.NewSQL(ctx, db.DB())
+		if err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+		return &state{db, log, db.Close}, nil
+	case "postgres":
+		db, err := postgres.Open(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		log, err := audit.NewPostgres(ctx, db.DB(), db.Prefix())
 		if err != nil {
 			return nil, errors.Join(err, db.Close())
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/yamlnode"
 )
@@ -34,8 +35,10 @@ var remotes = map[string]struct {
 	kind  string
 	check func(store.Address) error
 }{
-	"redis":  {"redis", redis.Check},
-	"rediss": {"redis", redis.Check},
+	"postgres":   {"postgres", postgres.Check},
+	"postgresql": {"postgres", postgres.Check},
+	"redis":      {"redis", redis.Check},
+	"rediss":     {"redis", redis.Check},
 }
 
 // String returns the URL. It holds no secret.

@@ -168,10 +168,35 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
+// listens tells of every connection that hears of changes. It comes before the
+// first Watch.
+func listens(s *Store) <-chan struct{} {
+	ups := make(chan struct{}, 100)
+	listen := s.feed.Listen
+	s.feed.Listen = func(ctx context.Context, up func()) error {
+		return listen(ctx, func() { up(); ups <- struct{}{} })
+	}
+	return ups
+}
+
+// wantHeard waits for a connection, over which changes are then heard of.
+func wantHeard(t *testing.T, s *Store, ups <-chan struct{}) {
+	t.Helper()
+	await(t, ups, "the new connection")
+	changed, err := s.Watch(t.Context(), "heard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, store.Record{Key: "heard"})
+	await(t, changed, "a write over the new connection")
+}
+
 func TestRestart(t *testing.T) {
 	s := open(t, fresh())
 	r := put(t, s, store.Record{Key: "a", Value: []byte("before")})
+	ups := listens(s)
 	changed := settled(t, s, "a")
+	await(t, ups, "the first connection")
 	server.Stop()
 	if _, err := s.Get(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), server.Addr) {
 		t.Errorf("Get from a server that is down: %v", err)
@@ -197,10 +222,7 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	await(t, changed, "the restart")
-	// The new connection hears of changes, too.
-	other := settled(t, s, "b")
-	put(t, s, store.Record{Key: "b"})
-	await(t, other, "a write after the restart")
+	wantHeard(t, s, ups)
 }
 
 const secret = "hunter2 &%/"

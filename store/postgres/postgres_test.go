@@ -1,0 +1,432 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/storetest"
+)
+
+var server *storetest.Server
+
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = storetest.StartPostgres(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	server.Close()
+	os.Exit(code)
+}
+
+var prefixes atomic.Int64
+
+// fresh returns the URL of a store that nobody else uses.
+func fresh() string {
+	return fmt.Sprintf("postgres://postgres@%s/postgres?prefix=test-%d&sslmode=disable", server.Addr, prefixes.Add(1))
+}
+
+func address(t testing.TB, url string) store.Address {
+	t.Helper()
+	a, err := store.ParseAddress(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func open(t testing.TB, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), address(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func put(t testing.TB, s *Store, r store.Record) store.Record {
+	t.Helper()
+	r, err := s.Put(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func exec(t testing.TB, s *Store, query string) {
+	t.Helper()
+	if _, err := s.pool.Exec(t.Context(), query); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t, fresh()) })
+}
+
+// A pool of one connection is enough for many callers who watch and write at
+// the same time.
+func TestPoolOfOne(t *testing.T) {
+	s := open(t, fresh()+"&pool_max_conns=1")
+	for i := range 4 {
+		if _, err := s.Watch(t.Context(), fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			r, err := s.Put(t.Context(), store.Record{Key: fmt.Sprint(i)})
+			if err == nil {
+				err = s.Delete(t.Context(), r)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			var one int
+			if err := s.DB().QueryRowContext(t.Context(), `SELECT 1`).Scan(&one); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A server whose transactions are serializable refuses those that meet; whoever
+// writes sees a conflict all the same, never that refusal.
+func TestSerializable(t *testing.T) {
+	admin := open(t, fresh())
+	exec(t, admin, `DROP DATABASE IF EXISTS serializable`)
+	exec(t, admin, `CREATE DATABASE serializable`)
+	exec(t, admin, `ALTER DATABASE serializable SET default_transaction_isolation = 'serializable'`)
+	url := strings.Replace(fresh(), "/postgres?", "/serializable?", 1)
+	s := open(t, url)
+	put(t, s, store.Record{Key: "n", Value: []byte{0}})
+	const writers, each = 8, 10
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for done := 0; done < each; {
+				r, err := s.Get(t.Context(), "n")
+				if err == nil {
+					r.Value[0]++
+					_, err = s.Put(t.Context(), r)
+				}
+				switch {
+				case err == nil:
+					done++
+				case !errors.Is(err, store.ErrConflict):
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if r, err := s.Get(t.Context(), "n"); err != nil || r.Value[0] != writers*each {
+		t.Errorf("counted %v, %v", r.Value, err)
+	}
+}
+
+// Several that open a new store at the same time make one schema.
+func TestOpenTogether(t *testing.T) {
+	for range 3 {
+		url := fresh()
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				s, err := Open(t.Context(), address(t, url))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := s.Put(t.Context(), store.Record{Key: fmt.Sprint(i)}); err != nil {
+					t.Error(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		list, err := open(t, url).List(t.Context(), "", "", 100)
+		if err != nil || len(list) != 8 {
+			t.Errorf("%d records, %v", len(list), err)
+		}
+	}
+}
+
+const patient = time.Minute
+
+func await(t *testing.T, changed <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-changed:
+	case <-time.After(patient):
+		t.Fatalf("no signal for %s", what)
+	}
+}
+
+// settled is a watch that has nothing pending from its beginning.
+func settled(t *testing.T, s *Store, prefix string) <-chan struct{} {
+	t.Helper()
+	changed, err := s.Watch(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, changed, "the beginning")
+	return changed
+}
+
+// What one process writes, another one is told, whatever the signs in the key.
+func TestWatchSeesOthers(t *testing.T) {
+	url := fresh()
+	here, there := open(t, url), open(t, url)
+	changed := settled(t, here, "a/")
+	for _, key := range []string{"a/1", "a/é'\"\\", "a/\xff\x01", "a/" + strings.Repeat("k", 2000)} {
+		r := put(t, there, store.Record{Key: key})
+		await(t, changed, "a write")
+		if err := there.Delete(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		await(t, changed, "a delete")
+	}
+	// Nobody is told of the records beside them.
+	put(t, there, store.Record{Key: "b"})
+	put(t, open(t, fresh()), store.Record{Key: "a/1"})
+	put(t, there, store.Record{Key: "a/last"})
+	await(t, changed, "a write")
+	select {
+	case <-changed:
+		t.Error("a signal for what is not watched")
+	default:
+	}
+}
+
+func TestPayload(t *testing.T) {
+	if payload("a") == "" || payload(strings.Repeat("a", 7000)) != "" {
+		t.Error("a long key does not fit and a short one does")
+	}
+}
+
+// A connection that an operator ends is made anew.
+func TestWatchOutlivesItsConnection(t *testing.T) {
+	s := open(t, fresh())
+	ups := listens(s)
+	changed := settled(t, s, "a")
+	await(t, ups, "the first connection")
+	exec(t, s, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN `+s.channel+`'`)
+	await(t, changed, "the break")
+	wantHeard(t, s, ups)
+}
+
+// listens tells of every connection that hears of changes. It comes before the
+// first Watch.
+func listens(s *Store) <-chan struct{} {
+	ups := make(chan struct{}, 100)
+	listen := s.feed.Listen
+	s.feed.Listen = func(ctx context.Context, up func()) error {
+		return listen(ctx, func() { up(); ups <- struct{}{} })
+	}
+	return ups
+}
+
+// wantHeard waits for a connection, over which changes are then heard of.
+func wantHeard(t *testing.T, s *Store, ups <-chan struct{}) {
+	t.Helper()
+	await(t, ups, "the new connection")
+	changed, err := s.Watch(t.Context(), "heard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, store.Record{Key: "heard"})
+	await(t, changed, "a write over the new connection")
+}
+
+func TestRestart(t *testing.T) {
+	s := open(t, fresh())
+	r := put(t, s, store.Record{Key: "a", Value: []byte("before")})
+	ups := listens(s)
+	changed := settled(t, s, "a")
+	await(t, ups, "the first connection")
+	server.Stop()
+	if _, err := s.Get(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), server.Addr) {
+		t.Errorf("Get from a server that is down: %v", err)
+	}
+	if _, err := s.Put(t.Context(), r); err == nil {
+		t.Error("Put to a server that is down")
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	for {
+		got, err := s.Get(ctx, "a")
+		if err == nil {
+			if string(got.Value) != "before" || got.Version != r.Version {
+				t.Errorf("got %q at %s", got.Value, got.Version)
+			}
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, changed, "the restart")
+	wantHeard(t, s, ups)
+}
+
+const secret = "hunter2 &%/"
+
+func wantRefused(t *testing.T, a store.Address, want ...string) {
+	t.Helper()
+	s, err := Open(t.Context(), a)
+	if err == nil {
+		_ = s.Close()
+		t.Errorf("%s: opened, want %q", a, want)
+		return
+	}
+	for _, want := range want {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	if text := err.Error(); strings.Contains(text, secret) || strings.Contains(text, "swordfish") {
+		t.Errorf("the password is in %v", err)
+	}
+}
+
+// A user who may make tables in one schema only, and one who may make none but
+// finds them made.
+func TestLogin(t *testing.T) {
+	admin := open(t, fresh())
+	exec(t, admin, `DROP SCHEMA IF EXISTS ann CASCADE`)
+	exec(t, admin, `DROP ROLE IF EXISTS ann, bob`)
+	exec(t, admin, `CREATE ROLE ann LOGIN PASSWORD '`+secret+`'`)
+	exec(t, admin, `CREATE SCHEMA ann AUTHORIZATION ann`)
+	url := strings.Replace(fresh(), "//postgres@", "//ann@", 1)
+	a := address(t, url)
+	wantRefused(t, a, server.Addr, "password")
+	a.Password = jeton.NewSecret("swordfish")
+	wantRefused(t, a, server.Addr, "password authentication failed")
+	a.Password = jeton.NewSecret(secret)
+	s, err := Open(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	put(t, s, store.Record{Key: "a"})
+	exec(t, admin, `SELECT 1 FROM ann."`+s.prefix+`_record"`)
+
+	exec(t, admin, `CREATE ROLE bob LOGIN PASSWORD '`+secret+`'`)
+	exec(t, admin, `GRANT USAGE ON SCHEMA ann TO bob`)
+	exec(t, admin, `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ann TO bob`)
+	b := address(t, strings.Replace(url, "//ann@", "//bob@", 1)+"&search_path=ann")
+	b.Password = jeton.NewSecret(secret)
+	other, err := Open(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	changed := settled(t, other, "a")
+	put(t, s, store.Record{Key: "a/b"})
+	await(t, changed, "a write by ann")
+	b = address(t, strings.Replace(fresh(), "//postgres@", "//bob@", 1)+"&search_path=ann")
+	b.Password = jeton.NewSecret(secret)
+	wantRefused(t, b, "permission denied")
+}
+
+func TestTLS(t *testing.T) {
+	base, _, _ := strings.Cut(fresh(), "&")
+	s := open(t, base+"&sslmode=verify-full&sslrootcert="+filepath.Join(server.Dir, "cert.pem"))
+	var encrypted bool
+	err := s.pool.QueryRow(t.Context(), `SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`).Scan(&encrypted)
+	if err != nil || !encrypted {
+		t.Errorf("encrypted: %v, %v", encrypted, err)
+	}
+	wantRefused(t, address(t, base+"&sslmode=verify-full"), "certificate")
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for url, want := range map[string]string{
+		"postgres://127.0.0.1:1/db":                      "127.0.0.1:1",
+		"postgres://127.0.0.1:1/db?sslmode=disable":      "connection refused",
+		"postgres://127.0.0.1,localhost:2/db":            "127.0.0.1:5432,localhost:2",
+		"postgres://127.0.0.1":                           "name the database",
+		"postgres://127.0.0.1/db?prefx=x":                `unknown name "prefx"`,
+		"postgres://127.0.0.1/db?sslmode=maybe":          "sslmode",
+		"postgres://127.0.0.1/db?pool_max_conns=0":       "pool_max_conns",
+		"postgres://127.0.0.1/db?prefix=%22":             "the prefix is to be",
+		"redis://127.0.0.1/db":                           "postgres://",
+		strings.Replace(fresh(), "/postgres?", "/x?", 1): `database "x" does not exist`,
+		fresh() + "&search_path=nowhere":                 "search_path",
+	} {
+		wantRefused(t, address(t, url), want)
+	}
+	a := address(t, fresh())
+	a.TLS = server.TLS
+	wantRefused(t, a, "sslrootcert")
+
+	newer := fresh()
+	s := open(t, newer)
+	exec(t, s, `UPDATE "`+s.prefix+`_schema" SET version = 99`)
+	wantRefused(t, address(t, newer), "written by a newer jeton: its schema is 99, this one knows 1")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, address(t, fresh())); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+}
+
+// Two stores in one database see nothing of each other.
+func TestPrefixes(t *testing.T) {
+	base := fresh()
+	var stores []*Store
+	for _, url := range []string{base, strings.Replace(base, "prefix=", "prefix=X/", 1), strings.Replace(base, "prefix=", "prefix=x/", 1)} {
+		s := open(t, url)
+		put(t, s, store.Record{Key: "a", Value: []byte(url)})
+		stores = append(stores, s)
+	}
+	for _, s := range stores {
+		if list, err := s.List(t.Context(), "", "", 10); err != nil || len(list) != 1 {
+			t.Errorf("%d records, %v", len(list), err)
+		}
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s, err := Open(t.Context(), address(t, fresh()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled(t, s, "")
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Get(t.Context(), "a"); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Get after Close: %v", err)
+	}
+	if _, err := s.Watch(t.Context(), ""); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("Watch after Close: %v", err)
+	}
+}
