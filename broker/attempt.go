@@ -97,6 +97,9 @@ type login struct {
 	vars jeton.Vars
 	old  *jeton.Token // that it replaces; nil: none
 
+	began time.Time
+	kind  string // login or refresh
+
 	mu     sync.Mutex // guards rec and at, and makes writes wait for one another
 	rec    record
 	at     store.Record
@@ -106,13 +109,12 @@ type login struct {
 // takeLease writes the lease, a new fence, and what is about to be sent, but
 // for a login that ends the old token: that is written when it leaves.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
-	l := &login{k: k, want: w, vars: vars, old: r.token()}
-	kind := "login"
+	l := &login{k: k, want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login"}
 	if l.refreshWith() != nil {
-		kind = "refresh"
+		l.kind = "refresh"
 	}
 	r.Fence++
-	r.Lease, r.Intent = &lease{Holder: k.b.id}, l.intent(kind, &r)
+	r.Lease, r.Intent = &lease{Holder: k.b.id}, l.intent(l.kind, &r)
 	next, err := k.save(ctx, r, at)
 	if err != nil {
 		return nil, err
@@ -208,7 +210,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 			return token, err
 		}
 		l.k.b.Logger.Info("the refresh token was refused; logging in", "account", l.k.account.Name, "code", string(refusal.Code))
-		l.old.RefreshToken = jeton.Secret{}
+		l.old.RefreshToken, l.kind = jeton.Secret{}, "login"
 		if err := l.write(ctx, func(r *record) { r.Intent, r.Token = l.intent("login", r), storeToken(l.old) }); err != nil {
 			return nil, notSent{err}
 		}
@@ -310,6 +312,7 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 	} else {
 		result = l.failed(&r, failure, now)
 	}
+	r.History = l.remember(&r, failure, now)
 	if !l.fenced {
 		mine := r
 		mine.Rev++

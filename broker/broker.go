@@ -48,6 +48,8 @@ type Broker struct {
 	HTTP   http.RoundTripper // how vendors are reached; nil: a transport with time-outs of its own
 	Logger *slog.Logger      // nil: no log
 
+	Name string // names this broker to people, in leases and in the history; empty: by chance only
+
 	Early        time.Duration // how long before expiry to refresh; zero: the dialect's, else 5 minutes or a tenth of the lifetime
 	LoginTimeout time.Duration // of one exchange with a vendor; zero: 30 s
 	Lease        time.Duration // how long an unchanged lease counts as alive; zero: 15 s
@@ -112,7 +114,9 @@ func (e *UnavailableError) Unwrap() error { return e.Cause }
 
 func (b *Broker) init() {
 	b.once.Do(func() {
-		b.id = rand.Text()
+		if b.id = rand.Text(); b.Name != "" {
+			b.id = b.Name + "/" + b.id[:6]
+		}
 		b.running, b.stop = context.WithCancel(context.Background())
 		b.sending, b.abort = context.WithCancel(context.Background())
 		b.keepers = map[string]*keeper{}
@@ -297,12 +301,16 @@ type Status struct {
 	Dialect           string     `json:"dialect"`
 	State             string     `json:"state"` // empty, fresh, stale, expired, latched, backing_off or unresolved
 	Generation        uint64     `json:"generation"`
+	ObtainedAt        *time.Time `json:"obtained_at,omitempty"`
 	ExpiresAt         *time.Time `json:"expires_at,omitempty"`
 	RefreshAt         *time.Time `json:"refresh_at,omitempty"`
+	Holder            string     `json:"holder,omitempty"`             // the broker that logs in now
 	Latched           jeton.Code `json:"latched,omitempty"`            // what the vendor said
+	LatchedAt         *time.Time `json:"latched_at,omitempty"`         // when it said so
 	RetryAt           *time.Time `json:"retry_at,omitempty"`           // no login before
 	LastError         string     `json:"last_error,omitempty"`         // of the last login or refresh
 	PermissionProblem bool       `json:"permission_problem,omitempty"` // a fresh token was rejected too
+	Budgets           []Budget   `json:"budgets,omitempty"`            // what the vendor allows of logins
 }
 
 // Status returns how each account is doing, in the order of Accounts.
@@ -321,6 +329,7 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 		if k, err := b.keeper(ctx, a.Name); err == nil {
 			_ = k.read(ctx)
 			k.status(&s, time.Now())
+			s.Budgets = k.budgetsNow(ctx, a)
 		} else {
 			s.LastError = err.Error()
 		}

@@ -28,6 +28,22 @@ type budget struct {
 // a login that fails was one too. If a budget is used up it takes none and
 // returns an [*UnavailableError] that says when there is room again.
 func (k *keeper) reserve(ctx context.Context, vars jeton.Vars) error {
+	for _, l := range k.limits(vars) {
+		if err := k.take(ctx, l.key, l.rate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A limit is one kind of a dialect's rate, and the record that counts it.
+type limit struct {
+	kind, key string
+	rate      dialect.Rate
+}
+
+// limits returns what counts a login with the variables.
+func (k *keeper) limits(vars jeton.Vars) (list []limit) {
 	d := k.account.Dialect
 	for _, kind := range []string{"username", "client_id", "ip"} {
 		rate, ok := d.Rate[kind]
@@ -39,11 +55,46 @@ func (k *keeper) reserve(ctx context.Context, vars jeton.Vars) error {
 			origin = k.account.Origin.Host
 		}
 		sum := sha256.Sum256([]byte(origin + "\n" + value)) // all of a fleet that shares a store counts as one address
-		if err := k.take(ctx, store.Key("budget", d.Name, kind, hex.EncodeToString(sum[:16])), rate); err != nil {
-			return err
-		}
+		list = append(list, limit{kind, store.Key("budget", d.Name, kind, hex.EncodeToString(sum[:16])), rate})
 	}
-	return nil
+	return list
+}
+
+// A Budget says how many logins of those that a vendor allows are used up.
+type Budget struct {
+	Kind    string        `json:"kind"` // username, client_id or ip: what the vendor counts by
+	Used    int           `json:"used"` // within the window, by all accounts that it counts together
+	Allowed int           `json:"allowed"`
+	Window  time.Duration `json:"-"`
+	Seconds int64         `json:"window"` // Window in seconds
+}
+
+// budgetsNow reads the budgets of an account. What cannot be read is left out:
+// it is for people to look at.
+func (k *keeper) budgetsNow(ctx context.Context, a Account) (list []Budget) {
+	if len(a.Dialect.Rate) == 0 {
+		return nil
+	}
+	vars, err := k.callVars(ctx, a)
+	if err != nil {
+		return nil
+	}
+	now := time.Now()
+	for _, l := range k.limits(vars) {
+		var b budget
+		at, err := k.b.Store.Get(ctx, l.key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) || err == nil && json.Unmarshal(at.Value, &b) != nil {
+			continue
+		}
+		used := 0
+		for _, t := range b.Logins {
+			if now.Sub(t) < l.rate.Per {
+				used++
+			}
+		}
+		list = append(list, Budget{Kind: l.kind, Used: used, Allowed: l.rate.Count, Window: l.rate.Per, Seconds: int64(l.rate.Per / time.Second)})
+	}
+	return list
 }
 
 func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate) error {

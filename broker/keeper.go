@@ -109,6 +109,7 @@ func (v *view) due(now time.Time) bool {
 // publish makes a record what readers see, unless they see a newer one: an
 // answer of the store can be overtaken by the next.
 func (k *keeper) publish(r record) {
+	r.History = nil // nobody reads it from memory
 	if reflect.DeepEqual(k.view.Load().record, r) {
 		return // or each look at the record would wake those who wait for a change
 	}
@@ -145,7 +146,7 @@ func (k *keeper) refreshAhead(v *view, now time.Time) {
 	if now.Before(v.NotBefore) || v.Latch != nil {
 		return // keep sees to it in time
 	}
-	k.join(want{above: v.Generation})
+	k.join(want{above: v.Generation, asked: askedRefresh})
 }
 
 // token waits for a token.
@@ -162,7 +163,10 @@ func (k *keeper) token(ctx context.Context, account string, minTTL time.Duration
 		}
 		// A token that is good but does not live for minTTL is replaced, unless
 		// a new one would not live that long either.
-		w := want{above: v.Generation}
+		w := want{above: v.Generation, asked: askedRead}
+		if v.good(time.Now()) {
+			w.asked = askedMinTTL
+		}
 		if v.good(time.Now()) && k.newest(v, minTTL) {
 			return v.parsed, nil
 		}
@@ -237,7 +241,7 @@ func (k *keeper) report(ctx context.Context, account string, generation uint64) 
 			}
 			return v.parsed, nil
 		}
-		if err := k.wait(wait, want{above: max(generation, v.Generation), reported: v.Generation <= generation}); err != nil {
+		if err := k.wait(wait, want{above: max(generation, v.Generation), reported: v.Generation <= generation, asked: askedReport}); err != nil {
 			if v := k.view.Load(); v.good(time.Now()) && v.Generation > generation {
 				return v.parsed, nil
 			}
@@ -259,6 +263,7 @@ func (k *keeper) read(ctx context.Context) error {
 type want struct {
 	above    uint64 // a generation above this one, and a token that is good
 	reported bool   // because that generation was rejected: log in, do not refresh
+	asked    string // who wants it, for the history
 }
 
 // A flight is one attempt that all who want the same share.
@@ -332,7 +337,7 @@ func (k *keeper) keep(ctx context.Context) {
 		}
 		if next <= 0 {
 			looked = now
-			err := k.wait(ctx, want{above: v.Generation})
+			err := k.wait(ctx, want{above: v.Generation, asked: askedRefresh})
 			if err == nil {
 				continue
 			}
@@ -412,7 +417,10 @@ func (k *keeper) status(s *Status, now time.Time) {
 		t = t.UTC()
 		return &t
 	}
-	s.RefreshAt = instant(v.RefreshAt)
+	s.RefreshAt, s.ObtainedAt = instant(v.RefreshAt), instant(v.Obtained)
+	if v.Lease != nil {
+		s.Holder = v.Lease.Holder
+	}
 	if v.parsed != nil {
 		s.ExpiresAt = instant(v.parsed.Expiry)
 	}
@@ -421,7 +429,7 @@ func (k *keeper) status(s *Status, now time.Time) {
 	}
 	switch {
 	case v.Latch != nil:
-		s.State, s.Latched = "latched", v.Latch.Code
+		s.State, s.Latched, s.LatchedAt = "latched", v.Latch.Code, instant(v.Latch.Since)
 	case s.RetryAt != nil && !v.good(now):
 		s.State = "backing_off"
 	case v.Token == nil:

@@ -43,6 +43,8 @@ type record struct {
 	NotBefore time.Time `json:"not_before,omitzero"`
 	LastError string    `json:"last_error,omitempty"`
 
+	History []Event `json:"history,omitempty"` // the last attempts, oldest first; not in the views of readers
+
 	Reported   uint64 `json:"reported,omitempty"`   // generation that a report brought about
 	Permission uint64 `json:"permission,omitempty"` // generation that was fresh and rejected all the same
 }
