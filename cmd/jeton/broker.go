@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/broker"
@@ -13,7 +15,8 @@ func newBroker(accounts []accountConfig, s *state, logger *slog.Logger) *broker.
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	b := &broker.Broker{Store: s.store, Logger: logger}
+	host, _ := os.Hostname() // only people read it
+	b := &broker.Broker{Store: s.store, Logger: logger, Name: fmt.Sprintf("%s:%d", host, os.Getpid())}
 	for _, account := range accounts {
 		b.Accounts = append(b.Accounts, broker.Account{
 			Name: account.name, Dialect: account.dialect.Dialect, Origin: account.origin,

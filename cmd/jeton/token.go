@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -140,41 +137,16 @@ const maxAnswer = 1 << 20 // bytes
 // askBroker asks the broker that listens at an address. Nobody listening there
 // is errNoBroker; a refusal is an error, and not a reason to try without.
 func askBroker(ctx context.Context, c *brokerConfig, account string, minTTL time.Duration) (*tokenAnswer, error) {
-	key, err := c.ownKey(account)
-	if err != nil {
-		return nil, err
-	}
-	at := c.listen
-	client, base := at.client()
-	to := base + "/v1/tokens/" + url.PathEscape(account)
+	path := "/v1/tokens/" + url.PathEscape(account)
 	if minTTL > 0 {
-		to += "?min_ttl=" + url.QueryEscape(minTTL.String())
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)
-	if err != nil {
-		return nil, err
-	}
-	if !key.IsZero() {
-		r.Header.Set("Authorization", "Bearer "+key.Reveal())
-	}
-	answer, err := client.Do(r)
-	if err != nil {
-		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
-			return nil, errNoBroker
-		}
-		return nil, fmt.Errorf("ask the broker at %s: %w", at.text, withoutURL(err))
-	}
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("ask the broker at %s: %w", at.text, withoutURL(err))
-	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, brokerError(at, answer, body)
+		path += "?min_ttl=" + url.QueryEscape(minTTL.String())
 	}
 	var token tokenAnswer
-	if err := json.Unmarshal(body, &token); err != nil || token.AccessToken == "" {
-		return nil, fmt.Errorf("what listens on %s is no broker of this version", at.text)
+	if err := readBroker(ctx, c, account, path, &token); err != nil {
+		return nil, err
+	}
+	if token.AccessToken == "" {
+		return nil, fmt.Errorf("what listens on %s is no broker of this version", c.listen.text)
 	}
 	return &token, nil
 }
