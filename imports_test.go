@@ -67,6 +67,9 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"github.com/goccy/go-yaml":            "cmd/ yamlnode",
 	"github.com/go-jose/go-jose/v4":       "cmd/ keys dialect",
 	"github.com/graph-gophers/graphql-go": "cmd/jeton/sample",
+
+	"github.com/prometheus/client_golang/prometheus":          "broker",
+	"github.com/prometheus/client_golang/prometheus/promhttp": "broker",
 	"github.com/jackc/pgx/v5":             "store/postgres",
 	"github.com/redis/rueidis":            "store/redis",
 	"go.etcd.io/etcd/client/v3":           "store/etcd",

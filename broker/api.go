@@ -74,6 +74,7 @@ func (b *Broker) local(next http.HandlerFunc) http.Handler {
 //	POST /v1/tokens/{account}/rejected   {"generation": 3}: the vendor's API refused it
 //	GET  /v1/accounts                    how the accounts are doing, no secrets
 //	GET  /v1/accounts/{account}/history  the last logins, and why they were made
+//	GET  /metrics                        for Prometheus; the key of any caller will do
 //
 // Errors are application/problem+json (RFC 9457): 404 for an unknown account,
 // 424 for a latched one, 503 with Retry-After if there is no good token. Where
@@ -93,6 +94,7 @@ func (b *Broker) TokenAPI() http.Handler {
 	handle("POST /v1/tokens/{account}/rejected", b.serveRejected)
 	handle("GET /v1/accounts/{account}/history", b.serveHistory)
 	mux.HandleFunc("GET /v1/accounts", b.serveAccounts)
+	mux.Handle("GET /metrics", b.metrics.handler())
 	return b.local(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
@@ -107,7 +109,7 @@ func (b *Broker) TokenAPI() http.Handler {
 			writeProblem(w, problem{Status: probe.status, Title: "method not allowed", Detail: "allowed here: " + probe.header.Get("Allow")})
 			return
 		}
-		writeProblem(w, problem{Status: http.StatusNotFound, Title: "not found", Detail: "there are /v1/tokens/{account}, its /stream and its /rejected, /v1/accounts and /v1/accounts/{account}/history"})
+		writeProblem(w, problem{Status: http.StatusNotFound, Title: "not found", Detail: "there are /v1/tokens/{account}, its /stream and its /rejected, /v1/accounts, /v1/accounts/{account}/history and /metrics"})
 	})
 }
 

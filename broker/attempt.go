@@ -222,7 +222,11 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		draining, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(l.k.b.running, cancel)()
-		defer l.k.gate.hold(draining, l.k.b.Drain)()
+		began, release := time.Now(), l.k.gate.hold(draining, l.k.b.Drain)
+		defer func() {
+			release()
+			l.k.b.metrics.handover.WithLabelValues(l.k.account.Name).Observe(time.Since(began).Seconds())
+		}()
 		if draining.Err() != nil {
 			return nil, errStopping
 		}
@@ -238,7 +242,8 @@ const maxAnswer = 1 << 20
 
 // send makes one exchange with the vendor. The error is a refusal of the
 // vendor, a [notSent], or says only that the outcome is unknown.
-func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (*jeton.Token, error) {
+func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (_ *jeton.Token, err error) {
+	defer func() { l.k.b.metrics.exchanged(l.k.account.Name, x, err) }()
 	ctx, cancel := context.WithTimeout(ctx, l.k.b.LoginTimeout)
 	defer cancel()
 	defer context.AfterFunc(l.k.b.sending, cancel)()

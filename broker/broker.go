@@ -75,6 +75,8 @@ type Broker struct {
 	keepers map[string]*keeper // :: record key -> keeper
 
 	keyring   keyring
+	metrics   *metrics
+	waiting   atomic.Int64 // readers that wait for a login
 	followers atomic.Int64 // long polls and streams that run
 
 	byName sync.Map // :: account -> *keeper, once its variables were resolved; readers take no lock
@@ -120,6 +122,7 @@ func (b *Broker) init() {
 		b.running, b.stop = context.WithCancel(context.Background())
 		b.sending, b.abort = context.WithCancel(context.Background())
 		b.keepers = map[string]*keeper{}
+		b.metrics = newMetrics(b)
 		if b.Logger == nil {
 			b.Logger = slog.New(slog.DiscardHandler)
 		}

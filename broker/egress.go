@@ -60,7 +60,12 @@ func (b *Broker) Egress() http.Handler {
 			},
 			Transport:     source,
 			FlushInterval: -1,
+			ModifyResponse: func(answer *http.Response) error {
+				b.metrics.called(account, answer.StatusCode)
+				return nil
+			},
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+				b.metrics.called(account, 0)
 				b.egressError(w, err)
 			},
 		}

@@ -280,9 +280,15 @@ func (k *keeper) wait(ctx context.Context, w want) error {
 		if f == nil {
 			return nil // it is there already
 		}
+		k.b.waiting.Add(1)
 		select {
 		case <-f.done:
 		case <-ctx.Done():
+		}
+		k.b.waiting.Add(-1)
+		select {
+		case <-f.done:
+		default:
 			return ctx.Err()
 		}
 		if mine || f.err != nil {

@@ -169,6 +169,7 @@ func (k *keeper) load(ctx context.Context) (record, store.Record, error) {
 		return record{V: 1, Salt: salt}, store.Record{Key: k.key}, nil
 	}
 	if err != nil {
+		k.b.metrics.store.WithLabelValues("read").Inc()
 		return record{}, store.Record{}, fmt.Errorf("broker: read the record: %w", err)
 	}
 	var r record
@@ -192,6 +193,9 @@ func (k *keeper) save(ctx context.Context, r record, at store.Record) (store.Rec
 	at.Value, at.Due = value, r.RefreshAt
 	next, err := k.b.Store.Put(ctx, at)
 	if err != nil {
+		if !errors.Is(err, store.ErrConflict) {
+			k.b.metrics.store.WithLabelValues("write").Inc()
+		}
 		return at, fmt.Errorf("broker: write the record: %w", err)
 	}
 	k.publish(r)
