@@ -261,6 +261,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if err != nil {
 		return nil, withoutURL(err)
 	}
+	arrived := time.Now()
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
@@ -271,11 +272,15 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	}
 	// A token's life begins when the vendor made it, which is not before the
 	// request left.
-	bound, err := d.ReadResponse(x, answer.StatusCode, answer.Header, body, time.Now())
+	ahead := clockOffset(answer.Header, began, arrived)
+	bound, err := d.ReadResponse(x, answer.StatusCode, answer.Header, body, arrived.Add(ahead))
 	if err != nil {
 		return nil, err
 	}
-	token := d.NewToken(bound, began)
+	token := d.NewToken(bound, began.Add(ahead)) // on the vendor's clock
+	if !token.Expiry.IsZero() {
+		token.Expiry = token.Expiry.Add(-ahead)
+	}
 	if !token.Valid(time.Now(), 0) {
 		return nil, errBornExpired
 	}
