@@ -100,7 +100,7 @@ type login struct {
 	began time.Time
 	kind  string // login or refresh
 
-	mu     sync.Mutex // guards rec and at, and makes writes wait for one another
+	turn   chan struct{} // full while somebody writes, who alone may use what follows
 	rec    record
 	at     store.Record
 	fenced bool // another broker took the lease over
@@ -109,7 +109,7 @@ type login struct {
 // takeLease writes the lease, a new fence, and what is about to be sent, but
 // for a login that ends the old token: that is written when it leaves.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
-	l := &login{k: k, want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login"}
+	l := &login{k: k, want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login", turn: make(chan struct{}, 1)}
 	if l.refreshWith() != nil {
 		l.kind = "refresh"
 	}
@@ -169,8 +169,12 @@ func (l *login) beat(ctx context.Context) {
 // lease is lost: an earlier write may have gone in though its answer was lost,
 // or somebody may have left a word.
 func (l *login) write(ctx context.Context, edit func(*record)) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.turn }()
 	for {
 		r := l.rec
 		edit(&r)
@@ -312,8 +316,8 @@ func withoutURL(err error) error {
 // answers: it may be the only good one. A refusal is saved likewise, or a
 // Retry-After would be forgotten.
 func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
 	r, now := l.rec, time.Now()
 	r.Lease, r.Intent = nil, nil
 	var result error
