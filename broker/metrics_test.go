@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,4 +59,50 @@ func TestMetrics(t *testing.T) {
 		}
 		closeBroker(t, b)
 	})
+}
+
+// TestMetricsAreDocumented: the page names every metric and no other, and the
+// dashboard asks for none that is not there.
+func TestMetricsAreDocumented(t *testing.T) {
+	b := new(Broker)
+	b.init()
+	b.metrics.exchanges.WithLabelValues("a", "login", "ok")
+	b.metrics.called("a", 200)
+	b.metrics.handover.WithLabelValues("a")
+	b.metrics.store.WithLabelValues("read")
+	var there []string
+	for _, d := range []string{waitingDesc.String(), followersDesc.String(), obtainedDesc.String(), expiryDesc.String(),
+		generationDesc.String(), goodDesc.String(), latchedDesc.String(), permissionDesc.String()} {
+		there = append(there, regexp.MustCompile(`jeton_broker_\w+`).FindString(d))
+	}
+	families, err := b.metrics.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		there = append(there, f.GetName())
+	}
+	slices.Sort(there)
+	there = slices.Compact(there)
+	page, err := os.ReadFile("../docs/broker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dashboard, err := os.ReadFile("../docs/grafana-broker.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(jeton_broker_\\w+)`").FindAllSubmatch(page, -1) {
+		documented = append(documented, string(m[1]))
+	}
+	slices.Sort(documented)
+	if !slices.Equal(documented, there) {
+		t.Errorf("documented: %v\nthere are:  %v", documented, there)
+	}
+	for _, name := range regexp.MustCompile(`jeton_broker_\w+`).FindAllString(string(dashboard), -1) {
+		if !slices.Contains(there, strings.TrimSuffix(name, "_bucket")) {
+			t.Errorf("the dashboard asks for %s", name)
+		}
+	}
 }
