@@ -219,9 +219,14 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 			return nil, notSent{err}
 		}
 	}
-	if err := l.k.reserve(ctx, l.vars); err != nil {
+	until := time.Now().Add(l.k.b.Drain + l.k.b.LoginTimeout).Round(0)
+	arrived, err := l.k.reserve(ctx, l.vars, until)
+	if err != nil {
 		return nil, notSent{err}
 	}
+	defer arrived()
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	if l.k.account.Dialect.Active > 0 {
 		draining, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -237,6 +242,9 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		if err := l.write(ctx, func(r *record) { r.Intent = &intent{Kind: "login", Since: r.Generation} }); err != nil {
 			return nil, notSent{err}
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, notSent{err}
 	}
 	return l.send(ctx, l.k.account.Dialect.Login, l.vars)
 }

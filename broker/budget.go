@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,21 +20,33 @@ import (
 // A budget is a record of its own for each limit of a dialect's rate: the
 // logins of the window, shared by all accounts that the vendor counts
 // together. It is kept under budget/<dialect>/<kind>/<digest of the value>.
+//
+// A vendor counts a login when it arrives, which is not when it was reserved.
+// So a login stands here with the latest time at which it can arrive, until
+// its answer is there.
 type budget struct {
 	V      int         `json:"v"` // 1
 	Logins []time.Time `json:"logins"`
 }
 
 // reserve takes one login from every budget that counts it, before it is sent:
-// a login that fails was one too. If a budget is used up it takes none and
-// returns an [*UnavailableError] that says when there is room again.
-func (k *keeper) reserve(ctx context.Context, vars jeton.Vars) error {
-	for _, l := range k.limits(vars) {
-		if err := k.take(ctx, l.key, l.rate); err != nil {
-			return err
+// a login that fails was one too. It is to arrive before the time that is
+// given. If a budget is used up reserve returns an [*UnavailableError] that
+// says when there is room again. The function that it returns notes that the
+// login has arrived.
+func (k *keeper) reserve(ctx context.Context, vars jeton.Vars, until time.Time) (arrived func(), err error) {
+	limits := k.limits(vars)
+	for _, l := range limits {
+		if err := k.take(ctx, l.key, l.rate, until); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return func() {
+		now := time.Now().Round(0)
+		for _, l := range limits {
+			k.b.work.Go(func() { k.arrived(l.key, until, now) })
+		}
+	}, nil
 }
 
 // A limit is one kind of a dialect's rate, and the record that counts it.
@@ -97,9 +110,45 @@ func (k *keeper) budgetsNow(ctx context.Context, a Account) (list []Budget) {
 	return list
 }
 
-func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate) error {
+// arrived notes that the login which is reserved until then has been counted
+// by now. If that cannot be noted, the budget is smaller for a while.
+func (k *keeper) arrived(key string, until, now time.Time) {
+	ctx, cancel := context.WithTimeout(k.b.sending, 10*time.Second)
+	defer cancel()
+	err := k.changeBudget(ctx, key, func(b *budget) error {
+		if i := slices.IndexFunc(b.Logins, until.Equal); i >= 0 && now.Before(until) {
+			b.Logins[i] = now
+		}
+		return nil
+	})
+	if err != nil {
+		k.b.Logger.Warn("a login could not be noted as over", "account", k.account.Name, "error", err)
+	}
+}
+
+func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate, until time.Time) error {
+	return k.changeBudget(ctx, key, func(b *budget) error {
+		now := time.Now()
+		used := b.Logins[:0]
+		for _, t := range b.Logins {
+			if now.Sub(t) < rate.Per {
+				used = append(used, t)
+			}
+		}
+		if len(used) >= rate.Count {
+			slices.SortFunc(used, time.Time.Compare)
+			wait := rate.Per - now.Sub(used[len(used)-rate.Count])
+			return &UnavailableError{Reason: "the vendor's login budget is used up", RetryAfter: max(wait, time.Second)}
+		}
+		b.Logins = append(used, until)
+		return nil
+	})
+}
+
+// changeBudget edits a budget until the edit is in.
+func (k *keeper) changeBudget(ctx context.Context, key string, edit func(*budget) error) error {
 	for {
-		var b budget
+		b := budget{V: 1}
 		at, err := k.b.Store.Get(ctx, key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -109,22 +158,12 @@ func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate) error 
 		case json.Unmarshal(at.Value, &b) != nil || b.V != 1:
 			return errors.New("broker: the record of a login budget is damaged")
 		}
-		now := time.Now()
-		used := b.Logins[:0]
-		for _, t := range b.Logins {
-			if now.Sub(t) < rate.Per {
-				used = append(used, t)
-			}
+		if err := edit(&b); err != nil {
+			return err
 		}
-		if len(used) >= rate.Count {
-			wait := rate.Per - now.Sub(used[len(used)-rate.Count])
-			return &UnavailableError{Reason: "the vendor's login budget is used up", RetryAfter: max(wait, time.Second)}
-		}
-		b = budget{V: 1, Logins: append(used, now)}
 		if at.Value, err = json.Marshal(b); err != nil {
 			return fmt.Errorf("broker: encode a login budget: %w", err)
 		}
-		at.Due = now.Add(rate.Per)
 		if _, err = k.b.Store.Put(ctx, at); err == nil {
 			return nil
 		} else if !errors.Is(err, store.ErrConflict) {
