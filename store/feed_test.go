@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,11 +52,26 @@ func TestWatchers(t *testing.T) {
 // meantime now and then.
 func TestFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex     // guards the two below
 		var broken chan error // ends the connection; nil: nobody answers
-		f := &Feed{}
 		attempts := 0
+		set := func(to chan error) (was chan error) {
+			mu.Lock()
+			defer mu.Unlock()
+			was, broken = broken, to
+			return was
+		}
+		tried := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return attempts
+		}
+		f := &Feed{}
 		f.Listen = func(ctx context.Context, up func()) error {
+			mu.Lock()
 			attempts++
+			broken := broken
+			mu.Unlock()
 			if broken == nil {
 				return errors.New("down")
 			}
@@ -67,7 +83,7 @@ func TestFeed(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		broken = make(chan error)
+		set(make(chan error))
 		changed, err := f.Watch(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
@@ -77,22 +93,21 @@ func TestFeed(t *testing.T) {
 			t.Error("no signal when the feed began: what came before it is unknown")
 		}
 		time.Sleep(time.Hour)
-		if pending(changed) || attempts != 1 {
-			t.Errorf("a feed that hears all gave a signal, or made %d attempts", attempts)
+		if pending(changed) || tried() != 1 {
+			t.Errorf("a feed that hears all gave a signal, or made %d attempts", tried())
 		}
 		f.Signal("ab")
 		if !pending(changed) {
 			t.Error("no signal for a change")
 		}
 
-		was := broken
-		broken = nil
-		was <- errors.New("reset")
+		set(nil) <- errors.New("reset")
 		time.Sleep(time.Minute)
-		if !pending(changed) || attempts < 12 || attempts > 25 {
-			t.Errorf("while the feed was down: no signal, or %d attempts", attempts)
+		if n := tried(); !pending(changed) || n < 12 || n > 25 {
+			t.Errorf("while the feed was down: no signal, or %d attempts", n)
 		}
-		broken = make(chan error)
+		again := make(chan error)
+		set(again)
 		time.Sleep(relistenMost)
 		if !pending(changed) {
 			t.Error("no signal when the feed was back")
@@ -101,10 +116,10 @@ func TestFeed(t *testing.T) {
 		if pending(changed) {
 			t.Error("a feed that is back goes on signalling")
 		}
-		was, before := broken, attempts
-		was <- errors.New("reset")
+		before := tried()
+		again <- errors.New("reset")
 		time.Sleep(2 * relistenFirst)
-		if attempts != before+1 {
+		if tried() != before+1 {
 			t.Error("after an hour of health the first new attempt is not at once")
 		}
 
