@@ -78,10 +78,13 @@ func (f *followed) dead(version string, now time.Time, lease time.Duration) bool
 
 // mayLogIn decides by what the record remembers of failures.
 func (k *keeper) mayLogIn(r *record, vars jeton.Vars, now time.Time) error {
-	if r.Latch != nil {
-		if slices.Contains(r.Refused, r.fingerprint(k.account.Dialect, vars)) {
-			return &LatchedError{Account: k.account.Name, Code: r.Latch.Code, Since: r.Latch.Since}
+	if len(r.Refused) > 0 { // also where another broker's credential has taken the latch off
+		mine := r.fingerprint(k.account.Dialect, vars)
+		if i := slices.IndexFunc(r.Refused, func(f refusal) bool { return f.Fingerprint == mine }); i >= 0 {
+			return &LatchedError{Account: k.account.Name, Code: r.Refused[i].Code, Since: r.Refused[i].Since}
 		}
+	}
+	if r.Latch != nil {
 		r.Latch, r.Failures, r.NotBefore = nil, 0, time.Time{} // another credential
 	}
 	if wait := r.NotBefore.Sub(now); wait > 0 {
@@ -405,7 +408,10 @@ func (l *login) succeeded(r *record, token *jeton.Token, now time.Time) {
 	r.Generation++
 	r.Token, r.Obtained = storeToken(token), now.Round(0)
 	r.RefreshAt = l.k.refreshAt(r.Token.Expiry, now.Round(0))
-	r.Ended, r.Latch, r.Refused, r.Failures, r.NotBefore, r.LastError = false, nil, nil, 0, time.Time{}, ""
+	r.Ended, r.Latch, r.Failures, r.NotBefore, r.LastError = false, nil, 0, time.Time{}, ""
+	if l.kind == "login" {
+		r.Taken = r.fingerprint(l.k.account.Dialect, l.vars)
+	}
 	r.Permission = 0
 	if l.want.reported {
 		r.Reported = r.Generation
@@ -427,10 +433,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 	if refused {
 		switch refusal.Code {
 		case jeton.InvalidClient, jeton.InvalidGrant, jeton.UnauthorizedClient:
-			r.Latch = &latch{Code: refusal.Code, Since: now}
-			if f := r.fingerprint(l.k.account.Dialect, l.vars); !slices.Contains(r.Refused, f) {
-				r.Refused = append(r.Refused, f)
-			}
+			r.refuse(r.fingerprint(l.k.account.Dialect, l.vars), refusal.Code, now)
 			r.LastError = "the vendor refused the credentials: " + string(refusal.Code)
 			l.k.b.Logger.Error("the vendor refused the credentials; no more logins until they change", "account", name, "code", string(refusal.Code))
 			return &LatchedError{Account: name, Code: refusal.Code, Since: now}

@@ -348,6 +348,9 @@ func (k *keeper) keep(ctx context.Context) {
 				continue
 			}
 			next = max(k.next(k.view.Load(), time.Now()), time.Second)
+			if _, latched := errors.AsType[*LatchedError](err); latched {
+				next = max(next, latchedEvery)
+			}
 		}
 		if changed == nil {
 			next = min(next, pollEvery)

@@ -35,9 +35,10 @@ type record struct {
 	Lease  *lease  `json:"lease,omitempty"`  // who is logging in now
 	Intent *intent `json:"intent,omitempty"` // what was about to be sent, and its answer is not known
 
-	Salt    []byte   `json:"salt"`              // random; keys the fingerprints, and tells this record from one made anew
-	Refused []string `json:"refused,omitempty"` // fingerprints of credentials that the vendor refused
-	Latch   *latch   `json:"latch,omitempty"`
+	Salt    []byte    `json:"salt"`              // random; keys the fingerprints, and tells this record from one made anew
+	Taken   string    `json:"taken,omitempty"`   // fingerprint of the credential that logged in last
+	Refused []refusal `json:"refused,omitempty"` // credentials that the vendor refused, until it refuses the one that was right
+	Latch   *latch    `json:"latch,omitempty"`
 
 	Failures  int       `json:"failures,omitempty"` // in a row, without an answer that says something else
 	NotBefore time.Time `json:"not_before,omitzero"`
@@ -66,6 +67,12 @@ type lease struct {
 type intent struct {
 	Kind  string `json:"kind"`  // login or refresh
 	Since uint64 `json:"since"` // the generation that it is to replace
+}
+
+type refusal struct {
+	Fingerprint string     `json:"fingerprint"` // of the credential
+	Code        jeton.Code `json:"code"`
+	Since       time.Time  `json:"since"`
 }
 
 type latch struct {
@@ -98,6 +105,19 @@ func (r *record) fingerprint(d *dialect.Dialect, vars jeton.Vars) string {
 	mac := hmac.New(sha256.New, r.Salt)
 	mac.Write([]byte(canonical(vars, func(name string) bool { return !slices.Contains(only, name) })))
 	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// refuse notes that the vendor refused a credential. If it is the one that
+// logged in last, the vendor's password has changed, and what it said of other
+// credentials before is void: a fleet may have learnt the new one too early.
+func (r *record) refuse(fingerprint string, code jeton.Code, now time.Time) {
+	const most = 16 // a fleet has two or three
+	if fingerprint == r.Taken {
+		r.Taken, r.Refused = "", nil
+	}
+	r.Latch = &latch{Code: code, Since: now}
+	r.Refused = append(r.Refused, refusal{fingerprint, code, now})
+	r.Refused = r.Refused[max(0, len(r.Refused)-most):]
 }
 
 // canonical writes variables so that different ones never read the same.
