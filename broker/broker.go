@@ -70,6 +70,7 @@ type Broker struct {
 	sending context.Context    // ends when Close waits no longer: exchanges are given up
 	abort   context.CancelFunc // ends sending
 	work    sync.WaitGroup     // what runs in the background
+	closing sync.Mutex         // makes begin and Close wait for one another
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // :: record key -> keeper
@@ -154,7 +155,9 @@ func or(d, otherwise time.Duration) time.Duration {
 // error.
 func (b *Broker) Close(ctx context.Context) error {
 	b.init()
+	b.closing.Lock()
 	b.stop()
+	b.closing.Unlock()
 	done := make(chan struct{})
 	go func() { b.work.Wait(); close(done) }()
 	select {
@@ -168,6 +171,18 @@ func (b *Broker) Close(ctx context.Context) error {
 	case <-time.After(grace):
 	}
 	return ctx.Err()
+}
+
+// begin runs f in the background and returns true, unless Close was called:
+// what Close waits for does not grow behind its back.
+func (b *Broker) begin(f func()) bool {
+	b.closing.Lock()
+	defer b.closing.Unlock()
+	if b.running.Err() != nil {
+		return false
+	}
+	b.work.Go(f)
+	return true
 }
 
 // grace is how long a broker that stops waits for exchanges, and then again

@@ -308,20 +308,19 @@ func (k *keeper) join(w want) (f *flight, mine bool) {
 	if f := k.flight; f != nil {
 		return f, f.want.above >= w.above && (f.want.reported || !w.reported)
 	}
-	if k.b.running.Err() != nil {
-		f := &flight{want: w, done: make(chan struct{}), err: errClosed}
-		close(f.done)
-		return f, true
-	}
 	f = &flight{want: w, done: make(chan struct{})}
-	k.flight = f
-	k.b.work.Go(func() {
+	if k.b.begin(func() {
 		f.err = k.attempt(k.b.running, w)
 		k.mu.Lock()
 		k.flight = nil
 		k.mu.Unlock()
 		close(f.done)
-	})
+	}) {
+		k.flight = f
+	} else {
+		f.err = errClosed
+		close(f.done)
+	}
 	return f, true
 }
 
