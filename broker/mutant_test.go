@@ -1,0 +1,131 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jetonhq/jeton/store"
+)
+
+// A mutant is the broker with one of its mechanisms taken away. It is taken
+// away from outside, by a store that a broker cannot see through.
+type mutant struct {
+	name string
+	get  func(key string, fields map[string]json.RawMessage)                                        // edits what is read; nil: nothing
+	put  func(ctx context.Context, st store.Store, r store.Record, is record) (store.Record, error) // instead of Put; nil: Put
+
+	restless bool // each read finds another version
+}
+
+// mutantStore is the store of a broker that is a mutant.
+type mutantStore struct {
+	store.Store
+	m     *mutant
+	reads *atomic.Uint64
+}
+
+// Get implements [store.Store].
+func (s mutantStore) Get(ctx context.Context, key string) (store.Record, error) {
+	r, err := s.Store.Get(ctx, key)
+	if s.m.restless && err == nil {
+		r.Version += "#" + strconv.FormatUint(s.reads.Add(1), 10)
+	}
+	if err != nil || s.m.get == nil {
+		return r, err
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(r.Value, &fields); err != nil {
+		return r, err
+	}
+	s.m.get(key, fields)
+	r.Value, err = json.Marshal(fields)
+	return r, err
+}
+
+// Put implements [store.Store].
+func (s mutantStore) Put(ctx context.Context, r store.Record) (store.Record, error) {
+	r.Version, _, _ = strings.Cut(r.Version, "#")
+	if s.m.put == nil || !strings.HasPrefix(r.Key, "broker/") {
+		return s.Store.Put(ctx, r)
+	}
+	return s.m.put(ctx, s.Store, r, observe(r.Value))
+}
+
+// hide is a mutant that does not see fields of the record.
+func hide(prefix string, names ...string) func(key string, fields map[string]json.RawMessage) {
+	return func(key string, fields map[string]json.RawMessage) {
+		for _, name := range names {
+			if strings.HasPrefix(key, prefix) {
+				delete(fields, name)
+			}
+		}
+	}
+}
+
+// force writes over whatever is there.
+func force(ctx context.Context, st store.Store, r store.Record) (store.Record, error) {
+	for {
+		put, err := st.Put(ctx, r)
+		if !errors.Is(err, store.ErrConflict) {
+			return put, err
+		}
+		now, err := st.Get(ctx, r.Key)
+		if err != nil {
+			return now, err
+		}
+		r.Version = now.Version
+	}
+}
+
+var mutants = []*mutant{
+	{name: "no compare-and-swap", put: func(ctx context.Context, st store.Store, r store.Record, _ record) (store.Record, error) {
+		return force(ctx, st, r)
+	}},
+	{name: "no fence", put: func(ctx context.Context, st store.Store, r store.Record, is record) (store.Record, error) {
+		if is.Lease == nil && is.Token != nil { // the late winner wins
+			return force(ctx, st, r)
+		}
+		return st.Put(ctx, r)
+	}},
+	{name: "no lease", get: hide("broker/", "lease")},
+	{name: "no renewal", put: func(ctx context.Context, st store.Store, r store.Record, is record) (store.Record, error) {
+		if is.Lease != nil && is.Lease.Beat > 0 {
+			return r, nil
+		}
+		return st.Put(ctx, r)
+	}},
+	{name: "leases never die", restless: true},
+	{name: "no intent written", put: func(ctx context.Context, st store.Store, r store.Record, is record) (store.Record, error) {
+		is.Intent = nil
+		r.Value, _ = json.Marshal(is)
+		return st.Put(ctx, r)
+	}},
+	{name: "no intent read", get: hide("broker/", "intent")},
+	{name: "a late login ends nothing", get: hide("broker/", "ended")},
+	{name: "no latch", get: hide("broker/", "latch", "refused")},
+	{name: "no Retry-After", get: hide("broker/", "not_before")},
+	{name: "no budget", get: hide("budget/", "logins")},
+	{name: "no memory of reports", get: hide("broker/", "reported")},
+}
+
+// TestSimulationCatchesMutants: the simulation is red for each mechanism that
+// is taken away.
+func TestSimulationCatchesMutants(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= 400; seed++ {
+				if w := simulate(t, seed, m, false); len(w.violations) > 0 {
+					t.Logf("caught by seed %d: %s", seed, w.violations[0])
+					return
+				}
+			}
+			t.Error("no seed catches it")
+		})
+	}
+}

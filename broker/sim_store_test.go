@@ -1,0 +1,216 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jetonhq/jeton/store"
+)
+
+// A nodeStore is the store as one broker reaches it: across a network that is
+// slow, loses answers, and parts.
+type nodeStore struct {
+	*store.Memory // for what brokers do not use
+	n             *node
+}
+
+// store returns the store of a broker, with the mutant in it if there is one.
+func (w *world) store(n *node) store.Store {
+	var st store.Store = nodeStore{w.mem, n}
+	if w.mutant != nil {
+		st = mutantStore{st, w.mutant, new(atomic.Uint64)}
+	}
+	if w.polls {
+		return struct{ store.Store }{st}
+	}
+	return struct {
+		store.Store
+		store.Watcher
+	}{st, nodeStore{w.mem, n}}
+}
+
+var errStore = errors.New("the store cannot be reached")
+
+// Get implements [store.Store].
+func (s nodeStore) Get(ctx context.Context, key string) (r store.Record, err error) {
+	err = s.n.operate(ctx, "get", key, func() error {
+		r, err = s.Memory.Get(context.Background(), key)
+		return err
+	})
+	return r, err
+}
+
+// Put implements [store.Store].
+func (s nodeStore) Put(ctx context.Context, r store.Record) (put store.Record, err error) {
+	err = s.n.operate(ctx, "put", r.Key, func() error {
+		old, _ := s.Memory.Get(context.Background(), r.Key)
+		if put, err = s.Memory.Put(context.Background(), r); err == nil && strings.HasPrefix(r.Key, "broker/") {
+			s.n.w.wrote(s.n, old.Value, r.Value)
+		}
+		return err
+	})
+	return put, err
+}
+
+// Watch implements [store.Watcher]. What changes while the network is parted
+// is told when it is whole again.
+func (s nodeStore) Watch(ctx context.Context, prefix string) (<-chan struct{}, error) {
+	changes, err := s.Memory.Watch(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	told, w := make(chan struct{}, 1), s.n.w
+	go func() {
+		defer close(told)
+		for range changes {
+			for {
+				w.mu.Lock()
+				wait := w.within(s.n.name("watch"), 0, w.latency)
+				f := w.active("partition", s.n.slot)
+				if f != nil {
+					wait += time.Until(f.to)
+				}
+				w.mu.Unlock()
+				if !sleep(ctx, wait) {
+					return
+				}
+				if f == nil {
+					break
+				}
+			}
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return told, nil
+}
+
+func (n *node) name(what string) string { return what + " " + strconv.Itoa(n.id) }
+
+// operate runs an operation of the store as the network allows.
+func (n *node) operate(ctx context.Context, op, key string, do func() error) error {
+	w := n.w
+	w.mu.Lock()
+	name := n.name(op)
+	to, from := w.within(name, time.Microsecond, w.latency), w.within(name, time.Microsecond, w.latency)
+	down, loses := w.trouble(n, name, &to, &from)
+	w.ops++
+	if w.ops == 60_000 {
+		w.violate("the brokers do not come to rest")
+	}
+	runaway := w.ops >= 60_000
+	w.mu.Unlock()
+	if runaway {
+		time.Sleep(time.Minute)
+		return errStore
+	}
+	if err := pause(ctx, to); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	if n.cut {
+		w.mu.Unlock()
+		return errStore
+	}
+	if down {
+		w.mu.Unlock()
+		return errStore
+	}
+	phase := "put"
+	if strings.HasPrefix(key, "budget/") {
+		phase = "budget"
+	}
+	if op == "put" && w.dies(n, phase+"-before") {
+		w.mu.Unlock()
+		return errStore
+	}
+	err := do()
+	if op == "put" && err == nil {
+		w.dies(n, phase+"-after")
+	}
+	w.mu.Unlock()
+	if late := pause(ctx, from); late != nil {
+		return late
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n.cut {
+		return errStore
+	}
+	if loses {
+		return errStore
+	}
+	return err
+}
+
+// trouble decides what befalls an operation. The caller holds mu.
+func (w *world) trouble(n *node, name string, to, from *time.Duration) (down, loses bool) {
+	f := w.active("partition", n.slot)
+	if f == nil {
+		return false, false
+	}
+	switch f.text {
+	case "lossy":
+		down, loses = w.odds(name, uint64(f.n)), w.odds(name, uint64(f.n))
+	case "slow":
+		if w.odds(name, uint64(f.n)) {
+			*to, *from = w.within(name, 0, w.lease), w.within(name, 0, w.lease)
+			n.slowUntil = later(n.slowUntil, time.Now().Add(*to+*from))
+		}
+	default:
+		down = true
+		*to = w.within(name, 0, 5*time.Second)
+	}
+	return down, loses
+}
+
+// trouble returns when the broker was parted from the store last, which may be
+// now. The caller holds mu.
+func (n *node) trouble(now time.Time) time.Time {
+	last := n.slowUntil
+	for _, f := range n.w.faults {
+		if f.kind == "partition" && !f.from.IsZero() && (f.slot < 0 || f.slot == n.slot) {
+			last = later(last, f.to)
+		}
+	}
+	if last.After(now) {
+		return now
+	}
+	return last
+}
+
+// truth is what stands in the store, whoever can see it.
+type truth struct {
+	record      record
+	written     time.Time         // when
+	generations map[uint64]string // :: generation -> access token that had it
+	vouch       *minted           // the token that readers may get by the record; nil: none
+	since       time.Time         // when that came
+}
+
+// A leased is one lease that a broker took.
+type leased struct {
+	node  *node
+	fence uint64
+	at    time.Time
+	over  record    // what the record was before
+	saved time.Time // when its result went into the record; zero: not
+
+	secret string // that got a token under it
+}
+
+// observe decodes a record; one that is not there is the zero one.
+func observe(value []byte) (r record) {
+	if len(bytes.TrimSpace(value)) > 0 {
+		_ = json.Unmarshal(value, &r)
+	}
+	return r
+}
