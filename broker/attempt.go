@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,11 +40,12 @@ func (k *keeper) attempt(ctx context.Context, w want) error {
 			}
 			continue
 		}
-		vars, err := k.account.variables(ctx)
+		list, err := k.account.credentials(ctx)
 		if err != nil {
 			return err
 		}
-		if err := k.mayLogIn(&r, vars, now); err != nil {
+		vars, err := k.mayLogIn(&r, list, now)
+		if err != nil {
 			return err
 		}
 		l, err := k.takeLease(ctx, r, at, w, vars)
@@ -55,7 +55,11 @@ func (k *keeper) attempt(ctx context.Context, w want) error {
 		if err != nil {
 			return err
 		}
-		return l.run(ctx)
+		err = l.run(ctx)
+		if _, refused := errors.AsType[*LatchedError](err); !refused || len(list) == 1 {
+			return err
+		}
+		// The next credential has its turn, if there is one.
 	}
 }
 
@@ -76,21 +80,21 @@ func (f *followed) dead(version string, now time.Time, lease time.Duration) bool
 	return now.Sub(f.since) >= lease
 }
 
-// mayLogIn decides by what the record remembers of failures.
-func (k *keeper) mayLogIn(r *record, vars jeton.Vars, now time.Time) error {
-	if len(r.Refused) > 0 { // also where another broker's credential has taken the latch off
-		mine := r.fingerprint(k.account.Dialect, vars)
-		if i := slices.IndexFunc(r.Refused, func(f refusal) bool { return f.Fingerprint == mine }); i >= 0 {
-			return &LatchedError{Account: k.account.Name, Code: r.Refused[i].Code, Since: r.Refused[i].Since}
-		}
+// mayLogIn decides by what the record remembers of failures, and returns the
+// credential to log in with. A refused one is not sent again, also where another
+// broker's credential has taken the latch off.
+func (k *keeper) mayLogIn(r *record, list []jeton.Vars, now time.Time) (jeton.Vars, error) {
+	vars, refused := r.choose(k.account.Dialect, list)
+	if vars == nil {
+		return nil, &LatchedError{Account: k.account.Name, Code: refused.Code, Since: refused.Since}
 	}
 	if r.Latch != nil {
 		r.Latch, r.Failures, r.NotBefore = nil, 0, time.Time{} // another credential
 	}
 	if wait := r.NotBefore.Sub(now); wait > 0 {
-		return &UnavailableError{Account: k.account.Name, Reason: "logins back off after " + r.LastError, RetryAfter: max(wait, time.Second)}
+		return nil, &UnavailableError{Account: k.account.Name, Reason: "logins back off after " + r.LastError, RetryAfter: max(wait, time.Second)}
 	}
-	return nil
+	return vars, nil
 }
 
 // A login is one attempt that has the lease.

@@ -37,6 +37,11 @@ type Account struct {
 	// Secrets resolves the account's variables, secret ones and others. It is
 	// called for every login, so that a changed file is seen.
 	Secrets func(ctx context.Context) (jeton.Vars, error)
+
+	// Others resolve further credentials of the same identity, such as the one
+	// before a rotation. They are tried in this order when those before them
+	// were refused. They differ from Secrets in secret variables only.
+	Others []func(ctx context.Context) (jeton.Vars, error)
 }
 
 // A Broker serves the tokens of its accounts. Set its fields before the first

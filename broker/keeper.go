@@ -29,7 +29,7 @@ type keeper struct {
 
 // resolved are an account's variables at a time.
 type resolved struct {
-	vars jeton.Vars
+	list []jeton.Vars // credentials, in order; one at least
 	at   time.Time
 }
 
@@ -44,12 +44,12 @@ func (k *keeper) callVars(ctx context.Context, a Account) (jeton.Vars, error) {
 	last, ok := k.known[a.Name]
 	k.mu.Unlock()
 	if ok && time.Since(last.at) < resolveEvery {
-		return last.vars, nil
+		return k.inUse(last.list), nil
 	}
-	vars, err := a.variables(ctx)
+	list, err := a.credentials(ctx)
 	if err != nil && ok {
 		k.b.Logger.Warn("an account's variables could not be read; calls go on with the last ones", "account", a.Name, "error", err)
-		return last.vars, nil
+		return k.inUse(last.list), nil
 	}
 	if err != nil {
 		return nil, err
@@ -59,8 +59,21 @@ func (k *keeper) callVars(ctx context.Context, a Account) (jeton.Vars, error) {
 	if k.known == nil {
 		k.known = map[string]resolved{}
 	}
-	k.known[a.Name] = resolved{vars, time.Now()}
-	return vars, nil
+	k.known[a.Name] = resolved{list, time.Now()}
+	return k.inUse(list), nil
+}
+
+// inUse returns the credential that brought the token: a call may have to wear
+// a part of it.
+func (k *keeper) inUse(list []jeton.Vars) jeton.Vars {
+	if v := k.view.Load(); len(list) > 1 {
+		for _, vars := range list {
+			if v.fingerprint(k.account.Dialect, vars) == v.Taken {
+				return vars
+			}
+		}
+	}
+	return list[0]
 }
 
 // A view is what is known of the record. It does not change once it is

@@ -136,11 +136,60 @@ func canonical(vars jeton.Vars, only func(name string) bool) string {
 	return b.String()
 }
 
-// variables resolves the account's variables; those with a default may be
-// absent, the others may not.
+// choose returns the first credential that the vendor has not refused, or what
+// it said of the first one.
+func (r *record) choose(d *dialect.Dialect, list []jeton.Vars) (jeton.Vars, *refusal) {
+	if len(r.Refused) == 0 {
+		return list[0], nil
+	}
+	var first *refusal
+	for _, vars := range list {
+		mine := r.fingerprint(d, vars)
+		i := slices.IndexFunc(r.Refused, func(f refusal) bool { return f.Fingerprint == mine })
+		if i < 0 {
+			return vars, nil
+		}
+		if first == nil {
+			first = &r.Refused[i]
+		}
+	}
+	return nil, first
+}
+
+// credentials resolves the account's credentials in the order in which they
+// are tried; there is one at least. One that cannot be read is passed over if
+// another can.
+func (a *Account) credentials(ctx context.Context) (list []jeton.Vars, err error) {
+	list = make([]jeton.Vars, 0, 1)
+	vars, err := a.resolve(ctx, a.Secrets)
+	if err == nil {
+		list = append(list, vars)
+	}
+	for _, other := range a.Others {
+		if vars, err := a.resolve(ctx, other); err == nil {
+			list = append(list, vars)
+		}
+	}
+	if len(list) == 0 {
+		return nil, err
+	}
+	return list, nil
+}
+
+// variables returns the first of the account's credentials.
 func (a *Account) variables(ctx context.Context) (jeton.Vars, error) {
+	list, err := a.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// resolve resolves one credential; variables with a default may be absent, the
+// others may not.
+func (a *Account) resolve(ctx context.Context, secrets func(context.Context) (jeton.Vars, error)) (jeton.Vars, error) {
 	vars := a.Dialect.Defaults()
-	given, err := a.Secrets(ctx)
+	given, err := secrets(ctx)
 	if err != nil {
 		return nil, &UnavailableError{Account: a.Name, Reason: "its credentials could not be read", RetryAfter: time.Second, Cause: err}
 	}
