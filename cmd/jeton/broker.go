@@ -18,10 +18,14 @@ func newBroker(accounts []accountConfig, s *state, logger *slog.Logger) *broker.
 	host, _ := os.Hostname() // only people read it
 	b := &broker.Broker{Store: s.store, Logger: logger, Name: fmt.Sprintf("%s:%d", host, os.Getpid())}
 	for _, account := range accounts {
-		b.Accounts = append(b.Accounts, broker.Account{
-			Name: account.name, Dialect: account.dialect.Dialect, Origin: account.origin,
-			Secrets: func(context.Context) (jeton.Vars, error) { return account.resolve() },
-		})
+		secrets := func(credential int) func(context.Context) (jeton.Vars, error) {
+			return func(context.Context) (jeton.Vars, error) { return account.resolve(credential) }
+		}
+		one := broker.Account{Name: account.name, Dialect: account.dialect.Dialect, Origin: account.origin, Secrets: secrets(0)}
+		for n := 1; n < account.credentials(); n++ {
+			one.Others = append(one.Others, secrets(n))
+		}
+		b.Accounts = append(b.Accounts, one)
 	}
 	return b
 }

@@ -82,6 +82,8 @@ type accountVar struct {
 	name  string
 	value string    // if from is zero
 	from  reference // to a secret
+
+	others []reference // to further ones, tried in this order when those before were refused
 }
 
 type consoleConfig struct {
@@ -142,16 +144,31 @@ func (c *config) account(name string) (accountConfig, error) {
 	return accountConfig{}, fmt.Errorf("unknown account %s%s", yamlnode.Quote(name), yamlnode.Suggest(name, names))
 }
 
-// resolve returns the values of an account's variables. References are read
-// anew each time, so that a secret that changed is seen.
-func (a accountConfig) resolve() (jeton.Vars, error) {
+// credentials returns how many credentials the account has: as many as its
+// longest list of secrets.
+func (a accountConfig) credentials() int {
+	n := 1
+	for _, v := range a.vars {
+		n = max(n, 1+len(v.others))
+	}
+	return n
+}
+
+// resolve returns the values of an account's variables with the credential of
+// a number, from 0; a list that is shorter goes on with its last secret.
+// References are read anew each time, so that a secret that changed is seen.
+func (a accountConfig) resolve(credential int) (jeton.Vars, error) {
 	vars := jeton.Vars{}
 	for _, v := range a.vars {
 		if v.from.isZero() {
 			vars[v.name] = v.value
 			continue
 		}
-		secret, err := v.from.read()
+		from := v.from
+		if n := min(credential, len(v.others)); n > 0 {
+			from = v.others[n-1]
+		}
+		secret, err := from.read()
 		if err != nil {
 			return nil, err
 		}
@@ -185,8 +202,10 @@ func (c *config) checkSecrets() error {
 	errs := []error{err, storeErr}
 	if c.broker != nil {
 		for _, a := range c.broker.accounts {
-			_, err := a.resolve()
-			errs = append(errs, err)
+			for n := range a.credentials() {
+				_, err := a.resolve(n)
+				errs = append(errs, err)
+			}
 		}
 		for _, caller := range c.broker.callers {
 			_, err := caller.read()
@@ -203,7 +222,7 @@ func (c *config) references() []reference {
 		for _, a := range c.broker.accounts {
 			for _, v := range a.vars {
 				if !v.from.isZero() {
-					list = append(list, v.from)
+					list = append(append(list, v.from), v.others...)
 				}
 			}
 		}

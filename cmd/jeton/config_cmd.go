@@ -171,9 +171,9 @@ func (c *brokerConfig) tree() yaml.MapSlice {
 			t = append(t, yaml.MapItem{Key: "origin", Value: account.origin.String()})
 		}
 		for _, v := range account.vars {
-			value := v.value
+			var value any = v.value
 			if !v.from.isZero() {
-				value = v.from.text()
+				value = referenceTree(append([]reference{v.from}, v.others...))
 			}
 			t = append(t, yaml.MapItem{Key: v.name, Value: value})
 		}

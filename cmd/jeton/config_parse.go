@@ -330,7 +330,15 @@ func accountVars(d *dialect.Dialect) []string {
 
 func (p *parser) accountVar(what string, d *dialect.Dialect, name string, n yamlnode.Node) accountVar {
 	v := accountVar{name: name}
-	if n.Kind == yamlnode.Map || n.Kind == yamlnode.List || n.Kind == yamlnode.Null {
+	if n.Kind == yamlnode.List {
+		if d.Public(name) {
+			p.fail(n, "%s: %s is to be one text; only secrets may be lists", what, name)
+		} else if refs := p.references(n, what+": "+name); len(refs) > 0 {
+			v.from, v.others = refs[0], refs[1:]
+		}
+		return v
+	}
+	if n.Kind == yamlnode.Map || n.Kind == yamlnode.Null {
 		p.fail(n, "%s: %s is to be text", what, name)
 		return v
 	}
