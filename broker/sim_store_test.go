@@ -109,7 +109,7 @@ func (n *node) operate(ctx context.Context, op, key string, do func() error) err
 	runaway := w.ops >= 60_000
 	w.mu.Unlock()
 	if runaway {
-		time.Sleep(time.Minute)
+		_ = pause(ctx, time.Minute)
 		return errStore
 	}
 	if err := pause(ctx, to); err != nil {

@@ -127,8 +127,10 @@ func (w *world) run() {
 	w.mu.Unlock()
 	for _, n := range w.nodes {
 		<-n.ended
+		n.b.work.Wait()
 	}
 	background.Wait()
+	time.Sleep(2 * time.Minute) // for what is on its way to the vendor, and back
 }
 
 // passes lets time pass, but no more of it once a mutant is caught.
