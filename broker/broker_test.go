@@ -432,12 +432,12 @@ func TestCrashes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v, st := newVendor(t, "iadvize"), slowStore()
 			dying := new(storetest.Faults)
-			n := 0
+			var n atomic.Int64
 			dying.Decide(func(op, key string) storetest.Fault {
 				if op == "put" && strings.HasPrefix(key, "broker/") {
-					n++
+					n.Add(1)
 				}
-				if n >= step {
+				if n.Load() >= int64(step) {
 					return storetest.Down // the process is gone as far as the store can tell
 				}
 				return storetest.Healthy
