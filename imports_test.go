@@ -70,9 +70,10 @@ var onlyIn = map[string]string{ // :: import path -> folders
 
 	"github.com/prometheus/client_golang/prometheus":          "broker",
 	"github.com/prometheus/client_golang/prometheus/promhttp": "broker",
-	"github.com/jackc/pgx/v5":             "store/postgres",
-	"github.com/redis/rueidis":            "store/redis",
-	"go.etcd.io/etcd/client/v3":           "store/etcd",
+	"github.com/jackc/pgx/v5":                                 "store/postgres",
+	"github.com/redis/rueidis":                                "store/redis",
+	"go.etcd.io/etcd/client/v3":                               "store/etcd",
+	"google.golang.org/grpc":                                  "store/etcd",
 }
 
 func TestImports(t *testing.T) {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -142,23 +143,49 @@ func slowly(t *testing.T, server string) string {
 	return l.Addr().String()
 }
 
-// TestFleetLogsInOnce has two brokers on one Redis, with a hundred callers
-// each, who all come before there is a token.
+// TestFleetLogsInOnce has two brokers on one store, with a hundred callers each,
+// who all come before there is a token.
 func TestFleetLogsInOnce(t *testing.T) {
-	redis, err := storetest.StartRedis()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(redis.Close)
-	data := t.TempDir()
+	data, key := t.TempDir(), newSealKey(t)
 	vendor := startDev(t, "--data", data)
-	key := newSealKey(t)
-	var brokers []*process
-	for range 2 {
-		brokers = append(brokers, startBroker(t, vendor, data, key, "redis://"+slowly(t, redis.Addr)+"/0?prefix=fleet"))
-	}
+	for logins, server := range []struct {
+		url   string
+		start func() (*storetest.Server, error)
+	}{
+		{"redis://%s/0?prefix=fleet", storetest.StartRedis},
+		{"etcd://%s?prefix=fleet", storetest.StartEtcd},
+	} {
+		s, err := server.start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		url := fmt.Sprintf(server.url, slowly(t, s.Addr))
+		brokers := []*process{startBroker(t, vendor, data, key, url), startBroker(t, vendor, data, key, url)}
+		first := askTogether(t, brokers, 100)
+		entries, err := auditLog(t, data).List(t.Context(), audit.Query{Realm: "iadvize", Action: "login", Limit: 10})
+		if err != nil || len(entries) != logins+1 || entries[0].Outcome != "ok" {
+			t.Fatalf("%s: %d logins, %v; want %d: %+v", url, len(entries), err, logins+1, entries)
+		}
 
-	const callers = 100
+		// A reader waits for no store: the token is in the memory of each broker.
+		s.Stop()
+		for _, p := range brokers {
+			ask(t, "GET", p.broker+"/v1/tokens/support", "").want(t, 200, "")
+		}
+		for _, p := range brokers {
+			p.interrupt(t)
+			if strings.Contains(p.stderr.String(), first) {
+				t.Error("the token is in the log")
+			}
+		}
+	}
+}
+
+// askTogether has so many callers ask each broker for a token at the same time,
+// and returns the one that they all get.
+func askTogether(t *testing.T, brokers []*process, callers int) string {
+	t.Helper()
 	var ready, done sync.WaitGroup
 	begin := make(chan struct{})
 	answers := make([]answer, callers*len(brokers))
@@ -183,20 +210,5 @@ func TestFleetLogsInOnce(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
-	entries, err := auditLog(t, data).List(t.Context(), audit.Query{Realm: "iadvize", Action: "login", Limit: 10})
-	if err != nil || len(entries) != 1 || entries[0].Outcome != "ok" {
-		t.Errorf("%d logins for %d callers, %v: %+v", len(entries), len(answers), err, entries)
-	}
-
-	// A reader waits for no store: the token is in the memory of each broker.
-	redis.Stop()
-	for _, p := range brokers {
-		ask(t, "GET", p.broker+"/v1/tokens/support", "").want(t, 200, "")
-	}
-	for _, p := range brokers {
-		p.interrupt(t)
-		if strings.Contains(p.stderr.String(), first) {
-			t.Error("the token is in the log")
-		}
-	}
+	return first
 }

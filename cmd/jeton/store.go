@@ -13,6 +13,7 @@ import (
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/seal"
 	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/etcd"
 	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/store/sqlite"
@@ -74,6 +75,12 @@ func openUnsealed(ctx context.Context, u storeURL) (*state, error) {
 			return nil, errors.Join(err, db.Close())
 		}
 		return &state{db, log, db.Close}, nil
+	case "etcd":
+		s, err := etcd.Open(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return &state{s, audit.NewMemory(), s.Close}, nil
 	case "redis":
 		s, err := redis.Open(ctx, a)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/etcd"
 	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/yamlnode"
@@ -35,6 +36,8 @@ var remotes = map[string]struct {
 	kind  string
 	check func(store.Address) error
 }{
+	"etcd":       {"etcd", etcd.Check},
+	"etcds":      {"etcd", etcd.Check},
 	"postgres":   {"postgres", postgres.Check},
 	"postgresql": {"postgres", postgres.Check},
 	"redis":      {"redis", redis.Check},
@@ -50,7 +53,7 @@ func (u storeURL) String() string {
 }
 
 // brokersOnly reports whether the store is no place for an issuer.
-func (u storeURL) brokersOnly() bool { return u.kind == "redis" }
+func (u storeURL) brokersOnly() bool { return u.kind == "redis" || u.kind == "etcd" }
 
 // tree returns the store in the shape in which the file says it.
 func (u storeURL) tree() any {
