@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -48,7 +49,13 @@ const (
 // SQLite puts beside it.
 func Open(ctx context.Context, path string) (*Store, error) {
 	s := &Store{path: path}
-	if err := s.open(ctx); err != nil {
+	err := s.open(ctx)
+	// While another process begins or ends with the file, SQLite can refuse at
+	// once whatever the time-out says: to wait could be a deadlock there.
+	for end := time.Now().Add(busy * time.Millisecond); isBusy(err) && time.Now().Before(end) && ctx.Err() == nil; err = s.open(ctx) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
 		return nil, s.wrap(ctx, explain(err))
 	}
 	s.closing, s.shut = context.WithCancel(context.Background())
@@ -182,6 +189,11 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*driver.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
 // explain says in plain words what SQLite says in its own.
