@@ -120,6 +120,9 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 	if l.refreshWith() != nil {
 		l.kind = "refresh"
 	}
+	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
+		r.Ended = true // by whoever had the lease, for all that is known
+	}
 	r.Fence++
 	r.Lease, r.Intent = &lease{Holder: k.b.id}, l.intent(l.kind, &r)
 	next, err := k.save(ctx, r, at)

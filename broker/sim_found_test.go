@@ -3,11 +3,13 @@ package broker
 import (
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/store/storetest"
 )
 
 // What the simulation found, each as a test of its own.
@@ -109,5 +111,54 @@ func TestPasswordLearntTooEarly(t *testing.T) {
 		}
 		closeBroker(t, a)
 		closeBroker(t, b)
+	})
+}
+
+// TestTakeOverKeepsWord: a broker of a single-active vendor dies when its login
+// has been executed. Who takes the lease over lets running calls end first, and
+// gives nobody the old token meanwhile: by the word in the record it may have
+// been ended.
+func TestTakeOverKeepsWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, st, faults := newVendor(t, "altrata"), slowStore(), new(storetest.Faults)
+		dead, other := v.broker(storetest.Faulty(st, faults), newCredentials()), v.broker(st, newCredentials())
+		first, err := dead.Token(t.Context(), "a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ := http.NewRequest("GET", "http://vendor.test/prefix/x", nil)
+		answer, err := other.Source("a", nil).RoundTrip(r) // runs until its body is closed
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner := dead.HTTP
+		dead.HTTP = roundTripper(func(r *http.Request) (*http.Response, error) {
+			answer, err := inner.RoundTrip(r)
+			faults.Set(storetest.Down)
+			return answer, err
+		})
+		time.Sleep(time.Until(first.Expiry) - 4*time.Minute)
+		dead.Token(t.Context(), "a", 0) // begins to renew
+		time.Sleep(time.Second)
+		dead.stop()
+		dead.abort()
+		other.Status(t.Context()) // reads the record
+		var reading sync.WaitGroup
+		for range 60 {
+			reading.Go(func() {
+				token, err := other.Token(t.Context(), "a", 0)
+				if err == nil {
+					err = v.check(token)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		reading.Wait()
+		answer.Body.Close()
+		closeBroker(t, other)
+		closeBroker(t, dead)
 	})
 }
