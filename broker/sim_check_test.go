@@ -36,14 +36,15 @@ import (
 //
 // Readers. None gets an expired token, ever. None gets a token that the vendor
 // ended, but (1) one that it ended of itself and nobody reported, (2) one that
-// a late login of a broker that had lost its lease ended, and (3) for the time
+// a login ended which arrived when its broker had lost the lease, and (3) for the time
 // that news take (reach) after the record left it, or after the broker reaches
 // the store again. None gets an error while the record has a good token, for
 // longer than that time, or while its own broker served it before. None waits
 // for longer than Wait.
 //
 // End. Within plan.bound after the faults every broker serves the one token
-// that the record has, and it is good at the vendor. The exception is a token
+// that the record has, and it is good at the vendor, or a reader's report makes
+// it so. The exception is a token
 // that a report brought and that was revoked again: it lives until it is
 // renewed, because a second report says "permission" (section 6 of the design).
 
@@ -130,6 +131,7 @@ func (w *world) takes(n *node, old, r record) {
 		}
 	}
 	n.lease = &leased{node: n, fence: r.Fence, at: now, over: old}
+	w.leased = now
 	w.leaseBegins(n)
 }
 
@@ -276,7 +278,7 @@ func (w *world) sees(n *node, t *jeton.Token, now time.Time) *minted {
 // caller holds mu.
 func (w *world) ended(n *node, m *minted, now time.Time) {
 	if m == w.vouch {
-		if by := m.endedBy; by != nil && by.lease.fence >= w.record.Fence {
+		if by := m.endedBy; by != nil && (by.lease.fence >= w.record.Fence || m.endedAt.Before(w.leased)) {
 			w.violate("broker %d serves %s, which %s ended %v ago with no word in the record", n.id, m.access, by.minted.access, now.Sub(m.endedAt))
 		}
 		return
@@ -310,7 +312,13 @@ func (w *world) healthy(when string, renewed bool) {
 }
 
 func (w *world) ill(n *node, renewed bool) string {
+	began := time.Now()
 	token, err := n.b.Token(context.Background(), "a", 0)
+	if refused, _ := w.sawToken(n, began, token, err); refused { // as any reader does
+		began = time.Now()
+		token, err = n.b.Report(context.Background(), "a", token.Generation)
+		w.sawReport(n, began, token, err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {

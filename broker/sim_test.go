@@ -54,7 +54,7 @@ type world struct {
 	verbose    bool
 	trace      []string // what happened, if verbose
 	violations []string
-	caught     chan struct{} // closed when a mutant has broken the promise
+	caught     chan struct{} // closed when it is of no use to go on
 }
 
 // A node is one broker process.
@@ -133,7 +133,7 @@ func (w *world) run() {
 	time.Sleep(2 * time.Minute) // for what is on its way to the vendor, and back
 }
 
-// passes lets time pass, but no more of it once a mutant is caught.
+// passes lets time pass, and reports whether it is of use to go on.
 func (w *world) passes(d time.Duration) bool {
 	select {
 	case <-w.caught:
@@ -244,8 +244,7 @@ func (w *world) release() {
 	w.epoch++
 	w.forgetRefusals()
 	w.mu.Unlock()
-	for n != nil && n.b.Release(context.Background(), "a") != nil && !n.gone() {
-		time.Sleep(time.Second)
+	for n != nil && n.b.Release(context.Background(), "a") != nil && !n.gone() && w.passes(time.Second) {
 	}
 	w.mu.Lock()
 	w.epoch++
@@ -321,11 +320,20 @@ func (w *world) log(format string, args ...any) {
 func (w *world) violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.log("VIOLATION %s", text)
-	if w.mutant != nil && len(w.violations) == 0 {
-		close(w.caught)
+	if w.mutant != nil {
+		w.end()
 	}
 	if len(w.violations) < 20 {
 		w.violations = append(w.violations, fmt.Sprintf("%v: %s", time.Since(w.begun), text))
+	}
+}
+
+// end cuts the run short. The caller holds mu.
+func (w *world) end() {
+	select {
+	case <-w.caught:
+	default:
+		close(w.caught)
 	}
 }
 
@@ -395,7 +403,7 @@ func TestSimulationReplays(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d seeds replay to the nanosecond", same, seeds)
-	if same < seeds/2 {
-		t.Errorf("%d of %d seeds replay, want at least half", same, seeds)
+	if same < seeds*9/10 {
+		t.Errorf("%d of %d seeds replay, want nine in ten", same, seeds)
 	}
 }
