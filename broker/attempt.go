@@ -30,7 +30,7 @@ func (k *keeper) attempt(ctx context.Context, w want) error {
 			return err
 		}
 		k.publish(r)
-		now := time.Now()
+		now := k.b.now()
 		if r.Generation > w.above && k.view.Load().good(now) {
 			return nil
 		}
@@ -116,7 +116,7 @@ type login struct {
 // takeLease writes the lease, a new fence, and what is about to be sent, but
 // for a login that ends the old token: that is written when it leaves.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
-	l := &login{k: k, want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login", turn: make(chan struct{}, 1)}
+	l := &login{k: k, want: w, vars: vars, old: r.token(), began: k.b.now(), kind: "login", turn: make(chan struct{}, 1)}
 	if l.refreshWith() != nil {
 		l.kind = "refresh"
 	}
@@ -149,7 +149,7 @@ func (l *login) refreshWith() *dialect.Exchange {
 	if l.want.reported {
 		return nil
 	}
-	return l.k.account.Dialect.RefreshWith(l.old, time.Now())
+	return l.k.account.Dialect.RefreshWith(l.old, l.k.b.now())
 }
 
 // run refreshes or logs in, and saves what came of it. No reader can cancel
@@ -229,7 +229,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 			return nil, notSent{err}
 		}
 	}
-	until := time.Now().Add(l.k.b.Drain + l.k.b.LoginTimeout).Round(0)
+	until := l.k.b.now().Add(l.k.b.Drain + l.k.b.LoginTimeout).Round(0)
 	arrived, err := l.k.reserve(ctx, l.vars, until)
 	if err != nil {
 		return nil, notSent{err}
@@ -275,7 +275,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 		return nil, notSent{err}
 	}
 	r.Header.Set("User-Agent", "jeton")
-	began := time.Now()
+	began := l.k.b.now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
 		return nil, notSent{withoutURL(err)}
@@ -283,7 +283,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if err != nil {
 		return nil, withoutURL(err)
 	}
-	arrived := time.Now()
+	arrived := l.k.b.now()
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
@@ -303,7 +303,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if !token.Expiry.IsZero() {
 		token.Expiry = token.Expiry.Add(-ahead)
 	}
-	if !token.Valid(time.Now(), 0) {
+	if !token.Valid(l.k.b.now(), 0) {
 		return nil, errBornExpired
 	}
 	return token, nil
@@ -336,7 +336,7 @@ func withoutURL(err error) error {
 func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) error {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
-	r, now := l.rec, time.Now()
+	r, now := l.rec, l.k.b.now()
 	r.Lease, r.Intent = nil, nil
 	var result error
 	if failure == nil {

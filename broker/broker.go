@@ -287,7 +287,7 @@ func (b *Broker) Token(ctx context.Context, account string, minTTL time.Duration
 	if err != nil {
 		return nil, err
 	}
-	if t := k.cached(time.Now(), minTTL); t != nil {
+	if t := k.cached(b.now(), minTTL); t != nil {
 		return t, nil
 	}
 	return k.token(ctx, account, minTTL)
@@ -351,7 +351,7 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 		s := Status{Account: a.Name, Dialect: a.Dialect.Name, State: "unresolved"}
 		if k, err := b.keeper(ctx, a.Name); err == nil {
 			_ = k.read(ctx)
-			k.status(&s, time.Now())
+			k.status(&s, b.now())
 			s.Budgets = k.budgetsNow(ctx, a)
 		} else {
 			s.LastError = err.Error()

@@ -42,7 +42,7 @@ func (k *keeper) reserve(ctx context.Context, vars jeton.Vars, until time.Time) 
 		}
 	}
 	return func() {
-		now := time.Now().Round(0)
+		now := k.b.now().Round(0)
 		for _, l := range limits {
 			k.b.work.Go(func() { k.arrived(l.key, until, now) })
 		}
@@ -92,7 +92,7 @@ func (k *keeper) budgetsNow(ctx context.Context, a Account) (list []Budget) {
 	if err != nil {
 		return nil
 	}
-	now := time.Now()
+	now := k.b.now()
 	for _, l := range k.limits(vars) {
 		var b budget
 		at, err := k.b.Store.Get(ctx, l.key)
@@ -128,7 +128,7 @@ func (k *keeper) arrived(key string, until, now time.Time) {
 
 func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate, until time.Time) error {
 	return k.changeBudget(ctx, key, func(b *budget) error {
-		now := time.Now()
+		now := k.b.now()
 		used := b.Logins[:0]
 		for _, t := range b.Logins {
 			if now.Sub(t) < rate.Per {

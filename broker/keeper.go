@@ -171,20 +171,20 @@ func (k *keeper) token(ctx context.Context, account string, minTTL time.Duration
 	}
 	for {
 		v := k.view.Load()
-		if t := k.cached(time.Now(), minTTL); t != nil {
+		if t := k.cached(k.b.now(), minTTL); t != nil {
 			return t, nil
 		}
 		// A token that is good but does not live for minTTL is replaced, unless
 		// a new one would not live that long either.
 		w := want{above: v.Generation, asked: askedRead}
-		if v.good(time.Now()) {
+		if v.good(k.b.now()) {
 			w.asked = askedMinTTL
 		}
-		if v.good(time.Now()) && k.newest(v, minTTL) {
+		if v.good(k.b.now()) && k.newest(v, minTTL) {
 			return v.parsed, nil
 		}
 		err := k.wait(wait, w)
-		if v := k.view.Load(); v.good(time.Now()) && (err != nil || k.newest(v, minTTL)) {
+		if v := k.view.Load(); v.good(k.b.now()) && (err != nil || k.newest(v, minTTL)) {
 			return v.parsed, nil // the old one is better than none
 		}
 		if err != nil {
@@ -200,7 +200,7 @@ func (k *keeper) newest(v *view, minTTL time.Duration) bool {
 		return true
 	}
 	lifetime := v.parsed.Expiry.Sub(v.Obtained)
-	return minTTL >= lifetime && time.Since(v.Obtained) < lifetime/2
+	return minTTL >= lifetime && k.b.now().Sub(v.Obtained) < lifetime/2
 }
 
 // named puts the account into an error, and tells a reader's own end from a
@@ -235,7 +235,7 @@ func (k *keeper) report(ctx context.Context, account string, generation uint64) 
 	}
 	for {
 		v := k.view.Load()
-		now := time.Now()
+		now := k.b.now()
 		switch {
 		case v.Generation > generation && v.good(now):
 			return v.parsed, nil
@@ -255,7 +255,7 @@ func (k *keeper) report(ctx context.Context, account string, generation uint64) 
 			return v.parsed, nil
 		}
 		if err := k.wait(wait, want{above: max(generation, v.Generation), reported: v.Generation <= generation, asked: askedReport}); err != nil {
-			if v := k.view.Load(); v.good(time.Now()) && v.Generation > generation {
+			if v := k.view.Load(); v.good(k.b.now()) && v.Generation > generation {
 				return v.parsed, nil
 			}
 			return nil, k.named(ctx, account, err)
@@ -315,7 +315,7 @@ func (k *keeper) wait(ctx context.Context, w want) error {
 func (k *keeper) join(w want) (f *flight, mine bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if v := k.view.Load(); v.Generation > w.above && v.good(time.Now()) {
+	if v := k.view.Load(); v.Generation > w.above && v.good(k.b.now()) {
 		return nil, true
 	}
 	if f := k.flight; f != nil {
@@ -345,9 +345,9 @@ func (k *keeper) keep(ctx context.Context) {
 		changed, _ = w.Watch(ctx, k.key)
 	}
 	_ = k.read(ctx)
-	looked := time.Now() // at the credentials of a latched account
+	looked := k.b.now() // at the credentials of a latched account
 	for ctx.Err() == nil {
-		now := time.Now()
+		now := k.b.now()
 		v := k.view.Load()
 		next := k.next(v, now)
 		if v.Latch != nil && (v.due(now) || !v.good(now)) {
@@ -359,7 +359,7 @@ func (k *keeper) keep(ctx context.Context) {
 			if err == nil {
 				continue
 			}
-			next = max(k.next(k.view.Load(), time.Now()), time.Second)
+			next = max(k.next(k.view.Load(), k.b.now()), time.Second)
 			if _, latched := errors.AsType[*LatchedError](err); latched {
 				next = max(next, latchedEvery)
 			}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -102,7 +101,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(waitingDesc, float64(g.b.waiting.Load()))
 	gauge(followersDesc, float64(g.b.followers.Load()))
-	now := time.Now()
+	now := g.b.now()
 	for _, a := range g.b.Accounts {
 		k, ok := g.b.byName.Load(a.Name)
 		if !ok {

@@ -30,7 +30,7 @@ func (b *Broker) Next(ctx context.Context, account string, generation uint64) (*
 			return t, err
 		}
 		if t.Generation < generation && k.read(ctx) == nil {
-			if t := k.cached(time.Now(), 0); t != nil && t.Generation != generation {
+			if t := k.cached(k.b.now(), 0); t != nil && t.Generation != generation {
 				return t, nil
 			}
 			continue
@@ -45,7 +45,7 @@ func (b *Broker) Next(ctx context.Context, account string, generation uint64) (*
 // looked at again because its token falls due or expires.
 func (k *keeper) changed(ctx context.Context, v *view) error {
 	var again <-chan time.Time
-	now := time.Now()
+	now := k.b.now()
 	for _, at := range []time.Time{v.RefreshAt, v.expiry()} {
 		if at.After(now) {
 			t := time.NewTimer(at.Sub(now))
@@ -147,7 +147,7 @@ func (b *Broker) serveStream(w http.ResponseWriter, r *http.Request) {
 	for writeLine(w, t) == nil {
 		ctx, cancel := context.WithTimeout(r.Context(), heartbeat)
 		t, err = b.Next(ctx, account, sent)
-		if v := k.view.Load(); err != nil && !v.good(time.Now()) {
+		if v := k.view.Load(); err != nil && !v.good(k.b.now()) {
 			_ = k.changed(ctx, v) // nobody has a good token; when something changes, look again
 		}
 		cancel()
