@@ -64,17 +64,54 @@ func (d *Dialect) CallURL(origin *url.URL, vars jeton.Vars) (*url.URL, error) {
 	return u, nil
 }
 
+// FoldHeader makes header names equal that some receiver takes for one: CGI and
+// its heirs read X-Api-Key, x_api_key and X.Api.Key as the same.
+func FoldHeader(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		}
+		return '-'
+	}, name)
+}
+
+// strip takes out of r whatever could be read as a credential of the call:
+// headers, however they are spelt, and query parameters.
+func (c *Call) strip(r *http.Request) {
+	for _, own := range c.Headers() {
+		own = FoldHeader(own)
+		for name := range r.Header {
+			if FoldHeader(name) == own {
+				delete(r.Header, name)
+			}
+		}
+	}
+	if len(c.query) == 0 || r.URL.RawQuery == "" {
+		return
+	}
+	mine := func(text string) bool {
+		name, _, _ := strings.Cut(text, "=")
+		name, err := url.QueryUnescape(name)
+		return err == nil && slices.ContainsFunc(c.query, func(f field) bool { return f.name == name })
+	}
+	kept := slices.DeleteFunc(strings.Split(r.URL.RawQuery, "&"), func(text string) bool {
+		return slices.ContainsFunc(strings.Split(text, ";"), mine) // some servers split there too
+	})
+	r.URL.RawQuery = strings.Join(kept, "&")
+}
+
 // WriteCall makes r wear the token: vars holds access_token and whatever else
-// a call needs. What r had in those headers is replaced.
+// a call needs. What r had in those headers and query parameters is replaced.
 func (d *Dialect) WriteCall(r *http.Request, vars jeton.Vars) error {
 	vars, err := d.complete(vars)
 	if err != nil {
 		return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}
 	c := d.Call
-	for _, name := range c.Headers() {
-		r.Header.Del(name)
-	}
+	c.strip(r)
 	if err := d.writeHeaders(r, c.headers, c.basic, c.bearer, vars); err != nil {
 		return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
 )
 
 // The identity headers say behind the guard whose call it is. One whose claim
@@ -27,20 +28,6 @@ const (
 var foreign = []string{
 	"x-auth-subject", "x-auth-client", "x-auth-tenant", "x-auth-scope", "x-auth-issuer",
 	"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
-}
-
-// fold makes header names equal that some receiver takes for one: CGI and its
-// heirs read X-Auth-Subject, x_auth_subject and X.Auth.Subject as the same.
-func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
-			return r
-		}
-		return '-'
-	}, name)
 }
 
 // admit returns the request as what is behind the guard is to see it.
@@ -82,10 +69,10 @@ func identity(c *jeton.Claims) (http.Header, error) {
 func (g *Guard) strip(h http.Header) {
 	credentials := g.Dialect.Call.Headers()
 	for name := range h {
-		folded := fold(name)
+		folded := dialect.FoldHeader(name)
 		for _, c := range credentials {
 			// Of what is kept, only the one spelling was judged.
-			if folded == fold(c) && !(g.KeepCredentials && name == c) {
+			if folded == dialect.FoldHeader(c) && !(g.KeepCredentials && name == c) {
 				delete(h, name)
 			}
 		}
@@ -108,10 +95,10 @@ func (g *Guard) stripConnection(h http.Header, credentials []string) {
 	for _, value := range h.Values("Connection") {
 		for option := range strings.SplitSeq(value, ",") {
 			option = strings.TrimSpace(option)
-			folded := fold(option)
+			folded := dialect.FoldHeader(option)
 			switch {
 			case option == "", slices.Contains(foreign, folded),
-				slices.ContainsFunc(credentials, func(c string) bool { return fold(c) == folded }):
+				slices.ContainsFunc(credentials, func(c string) bool { return dialect.FoldHeader(c) == folded }):
 			default:
 				options = append(options, option)
 			}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/jetonhq/jeton/dialect"
 )
 
 const defaultTimeout = 30 * time.Second
@@ -57,7 +59,7 @@ func (g *Guard) Proxy(to *url.URL) http.Handler {
 // stays.
 func rewrite(r *httputil.ProxyRequest, to *url.URL) {
 	for name := range r.Out.Header {
-		if f := fold(name); strings.HasPrefix(f, "x-forwarded-") || f == "forwarded" || f == "x-real-ip" {
+		if f := dialect.FoldHeader(name); strings.HasPrefix(f, "x-forwarded-") || f == "forwarded" || f == "x-real-ip" {
 			delete(r.Out.Header, name)
 		}
 	}
