@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -469,4 +470,24 @@ func TestHungStore(t *testing.T) {
 		b.stop()
 		closeBroker(t, b)
 	})
+}
+
+// TestStoreIsNamed: a reader is told that the store is to blame, also where the
+// store's own time-out reads like the reader's.
+func TestStoreIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newVendor(t, "iadvize").broker(timedOut{}, newCredentials())
+		_, err := b.Token(t.Context(), "a", 0)
+		if out, ok := errors.AsType[*UnavailableError](err); !ok || !strings.Contains(out.Reason, "store") {
+			t.Errorf("%v", err)
+		}
+		closeBroker(t, b)
+	})
+}
+
+// timedOut is a store that does not answer in its own time.
+type timedOut struct{ store.Store }
+
+func (timedOut) Get(context.Context, string) (store.Record, error) {
+	return store.Record{}, fmt.Errorf("redis: 127.0.0.1:6379: %w", context.DeadlineExceeded)
 }

@@ -220,7 +220,7 @@ func (k *keeper) named(ctx context.Context, account string, err error) error {
 		return ctx.Err()
 	}
 	reason := "the store cannot be reached"
-	if errors.Is(err, context.DeadlineExceeded) {
+	if err == context.DeadlineExceeded { // the wait's own, not one that a store wrapped
 		reason = "the login takes longer than a reader waits"
 	}
 	return &UnavailableError{Account: account, Reason: reason, RetryAfter: time.Second, Cause: err}
