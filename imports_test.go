@@ -34,6 +34,8 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"store/redis":      "store",
 	"store/sqlite":     "store",
 	"store/storetest":  "store",
+	"vaultkv":          ".",
+	"vaultkv/kvfake":   "",
 	"seal":             ". store",
 	"limit":            "",
 	"audit":            "",
