@@ -34,6 +34,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"store/redis":      "store",
 	"store/sqlite":     "store",
 	"store/storetest":  "store",
+	"store/vault":      ". store vaultkv",
 	"vaultkv":          ".",
 	"vaultkv/kvfake":   "",
 	"seal":             ". store",
@@ -48,7 +49,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"broker":           ". dialect store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/etcd store/postgres store/redis store/sqlite yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal store store/etcd store/postgres store/redis store/sqlite store/vault yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -21,8 +21,9 @@ type Address struct {
 	Path   string     // without the slash that it begins with
 	Query  url.Values // each name once
 
-	Password jeton.Secret // zero: none
-	TLS      *tls.Config  // for a scheme with TLS; nil: the roots of the system
+	Password jeton.Secret                 // zero: none
+	Reread   func() (jeton.Secret, error) // reads the password again, which may have been replaced; nil: it never is
+	TLS      *tls.Config                  // for a scheme with TLS; nil: the roots of the system
 
 	text string
 }
@@ -32,7 +33,7 @@ var ErrPassword = errors.New("a password does not belong in a URL")
 
 var (
 	errNotURL   = errors.New("not a URL such as redis://USER@HOST:PORT")
-	validScheme = regexp.MustCompile(`^[a-z]+$`)
+	validScheme = regexp.MustCompile(`^[a-z]+(\+http)?$`)
 	validHost   = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 )
 

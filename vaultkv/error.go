@@ -48,7 +48,7 @@ func (e *Error) Error() string {
 	case e.Status/100 == 5:
 		what = "the server failed"
 	}
-	return fmt.Sprintf("vaultkv: %s: %s (%d)", e.Server, what, e.Status)
+	return fmt.Sprintf("vault: %s: %s (%d)", e.Server, what, e.Status)
 }
 
 // judge makes an error of an answer, or none.

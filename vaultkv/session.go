@@ -175,7 +175,7 @@ func (v *Client) login(ctx context.Context) (*session, error) {
 	}
 	secret, err := v.c.Secret()
 	if err != nil {
-		return nil, fmt.Errorf("vaultkv: %s: %w", v.host(), err)
+		return nil, fmt.Errorf("vault: %s: %w", v.host(), err)
 	}
 	if v.c.Method == "" {
 		s.token = secret
@@ -192,7 +192,7 @@ func (v *Client) login(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	if got.Auth.ClientToken == "" {
-		return nil, fmt.Errorf("vaultkv: %s: a login brought no token", v.host())
+		return nil, fmt.Errorf("vault: %s: a login brought no token", v.host())
 	}
 	s.token, s.life = jeton.NewSecret(got.Auth.ClientToken), got.life()
 	return s, nil

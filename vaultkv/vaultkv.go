@@ -46,7 +46,7 @@ type Config struct {
 const Any = -1
 
 // ErrConflict says that a Write found another version than it expects.
-var ErrConflict = errors.New("vaultkv: the secret is at another version")
+var ErrConflict = errors.New("vault: the secret is at another version")
 
 // A Client reads and writes the secrets of one engine. Its paths are segments
 // separated by slashes; it escapes them. It is safe for concurrent use, and
@@ -76,28 +76,28 @@ const (
 func New(c Config) (*Client, error) {
 	u, err := url.Parse(c.Server)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return nil, errors.New("vaultkv: the server is to be https://HOST:PORT")
+		return nil, errors.New("vault: the server is to be https://HOST:PORT")
 	}
 	switch u.Scheme {
 	case "https":
 	case "http":
 		if c.TLS != nil {
-			return nil, errors.New("vaultkv: certificates are for a server with https://")
+			return nil, errors.New("vault: certificates are for a server with https://")
 		}
 	default:
-		return nil, errors.New("vaultkv: the server is to begin with https:// or http://")
+		return nil, errors.New("vault: the server is to begin with https:// or http://")
 	}
 	switch c.Method {
 	case "":
 		if c.Role != "" {
-			return nil, errors.New("vaultkv: a role is for a login; a token has none")
+			return nil, errors.New("vault: a role is for a login; a token has none")
 		}
 	case "approle", "kubernetes", "jwt":
 		if c.Role == "" || c.Secret == nil {
-			return nil, fmt.Errorf("vaultkv: a login by %s needs a role and a secret", c.Method)
+			return nil, fmt.Errorf("vault: a login by %s needs a role and a secret", c.Method)
 		}
 	default:
-		return nil, errors.New("vaultkv: the method of a login is approle, kubernetes or jwt")
+		return nil, errors.New("vault: the method of a login is approle, kubernetes or jwt")
 	}
 	if c.Mount == "" {
 		c.Mount = "secret"
@@ -176,7 +176,7 @@ func (v *Client) Write(ctx context.Context, path string, data map[string]string,
 		return 0, err
 	}
 	if done.Data.Version < 1 { // as version 1 of the engine answers, which knows no versions
-		return 0, fmt.Errorf("vaultkv: %s: %s is no key-value engine of version 2", v.host(), v.c.Mount)
+		return 0, fmt.Errorf("vault: %s: %s is no key-value engine of version 2", v.host(), v.c.Mount)
 	}
 	return done.Data.Version, nil
 }
@@ -202,7 +202,7 @@ func escape(path string) (string, error) {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
 		if s == "." || s == ".." || s == "" && path != "" {
-			return "", errors.New("vaultkv: a path is names with a slash between any two")
+			return "", errors.New("vault: a path is names with a slash between any two")
 		}
 		segments[i] = url.PathEscape(s)
 	}
@@ -237,13 +237,13 @@ func (v *Client) do(ctx context.Context, method, part, path string, ask, answer 
 // send makes one request and reads the answer, also that of a 404.
 func (v *Client) send(ctx context.Context, method, target string, token jeton.Secret, ask, answer any) error {
 	if err := v.closing.Err(); err != nil {
-		return fmt.Errorf("vaultkv: %s: the client is closed", v.host())
+		return fmt.Errorf("vault: %s: the client is closed", v.host())
 	}
 	var body io.Reader
 	if ask != nil {
 		text, err := json.Marshal(ask)
 		if err != nil {
-			return errors.New("vaultkv: what is to be sent is no JSON")
+			return errors.New("vault: what is to be sent is no JSON")
 		}
 		body = bytes.NewReader(text)
 	}
@@ -251,7 +251,7 @@ func (v *Client) send(ctx context.Context, method, target string, token jeton.Se
 	defer cancel()
 	r, err := http.NewRequestWithContext(limited, method, v.base+target, body)
 	if err != nil {
-		return fmt.Errorf("vaultkv: %s: not a request", v.host())
+		return fmt.Errorf("vault: %s: not a request", v.host())
 	}
 	r.Header.Set("X-Vault-Request", "true") // an agent may ask for it
 	if !token.IsZero() {
@@ -271,7 +271,7 @@ func (v *Client) send(ctx context.Context, method, target string, token jeton.Se
 	}
 	if a.StatusCode/100 == 2 || a.StatusCode == http.StatusNotFound {
 		if len(text) > 0 && json.Unmarshal(text, answer) != nil {
-			return fmt.Errorf("vaultkv: %s: its answer is not what Vault answers", v.host())
+			return fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
 		}
 	}
 	return v.judge(a.StatusCode, text)
@@ -286,5 +286,5 @@ func (v *Client) unreached(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return fmt.Errorf("vaultkv: %s: %w", v.host(), err)
+	return fmt.Errorf("vault: %s: %w", v.host(), err)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/store/sqlite"
+	"github.com/jetonhq/jeton/store/vault"
 )
 
 // A state is an open store and the audit log beside it.
@@ -83,6 +84,12 @@ func openUnsealed(ctx context.Context, u storeURL) (*state, error) {
 		return &state{s, audit.NewMemory(), s.Close}, nil
 	case "redis":
 		s, err := redis.Open(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return &state{s, audit.NewMemory(), s.Close}, nil
+	case "vault":
+		s, err := vault.Open(ctx, a)
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/jetonhq/jeton/store/etcd"
 	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
+	"github.com/jetonhq/jeton/store/vault"
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
@@ -42,6 +43,8 @@ var remotes = map[string]struct {
 	"postgresql": {"postgres", postgres.Check},
 	"redis":      {"redis", redis.Check},
 	"rediss":     {"redis", redis.Check},
+	"vault":      {"vault", vault.Check},
+	"vault+http": {"vault", vault.Check},
 }
 
 // String returns the URL. It holds no secret.
@@ -53,7 +56,9 @@ func (u storeURL) String() string {
 }
 
 // brokersOnly reports whether the store is no place for an issuer.
-func (u storeURL) brokersOnly() bool { return u.kind == "redis" || u.kind == "etcd" }
+func (u storeURL) brokersOnly() bool {
+	return slices.Contains([]string{"etcd", "redis", "vault"}, u.kind)
+}
 
 // tree returns the store in the shape in which the file says it.
 func (u storeURL) tree() any {
@@ -83,6 +88,7 @@ func (u storeURL) address() (a store.Address, err error) {
 		if a.Password, err = u.password.read(); err != nil {
 			return a, err
 		}
+		a.Reread = u.password.read
 	}
 	if u.ca == "" && u.cert == "" {
 		return a, nil
@@ -173,9 +179,12 @@ func (p *parser) storeSides(n yamlnode.Node, u storeURL) {
 	if (u.cert == "") != u.key.isZero() {
 		p.fail(n, "store: cert and key go together")
 	}
-	a := u.remote
+	a := u.remote // the files are read later
 	if withTLS {
-		a.TLS = new(tls.Config) // the files are read later
+		a.TLS = new(tls.Config)
+	}
+	if !u.password.isZero() {
+		a.Reread = u.password.read
 	}
 	if err := remotes[a.Scheme].check(a); err != nil {
 		p.fail(n, "store: %v", err)
