@@ -4,7 +4,6 @@
 package bench_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -14,14 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"golang.org/x/oauth2"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
-	"github.com/jetonhq/jeton/broker"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
 	"github.com/jetonhq/jeton/directory"
@@ -39,112 +35,6 @@ func load(b *testing.B) *dialect.Dialect {
 		b.Fatal(err)
 	}
 	return d
-}
-
-// A slowVendor answers every login, each one but the first after a delay.
-type slowVendor struct {
-	lifetime string // in seconds
-	delay    time.Duration
-	logins   int
-}
-
-func (v *slowVendor) RoundTrip(r *http.Request) (*http.Response, error) {
-	if v.logins++; v.logins > 1 {
-		time.Sleep(v.delay)
-	}
-	out := httptest.NewRecorder()
-	out.Header().Set("Content-Type", "application/json")
-	_, _ = io.WriteString(out, `{"access_token":"token","token_type":"Bearer","expires_in":`+v.lifetime+`}`)
-	return out.Result(), nil
-}
-
-// Token makes it a source for x/oauth2 too.
-func (v *slowVendor) Token() (*oauth2.Token, error) {
-	if v.logins++; v.logins > 1 {
-		time.Sleep(v.delay)
-	}
-	lifetime, err := time.ParseDuration(v.lifetime + "s")
-	return &oauth2.Token{AccessToken: "token", Expiry: time.Now().Add(lifetime)}, err
-}
-
-func newBroker(b *testing.B, v *slowVendor, early time.Duration) *broker.Broker {
-	b.Helper()
-	br := &broker.Broker{Store: store.NewMemory(), HTTP: v, Early: early, Accounts: []broker.Account{{
-		Name: "account", Dialect: load(b), Origin: &url.URL{Scheme: "http", Host: "vendor.test"},
-		Secrets: func(context.Context) (jeton.Vars, error) {
-			return jeton.Vars{"client_id": "id", "client_secret": "secret"}, nil
-		},
-	}}}
-	b.Cleanup(func() {
-		if err := br.Close(context.Background()); err != nil {
-			b.Error(err)
-		}
-	})
-	return br
-}
-
-// BenchmarkRead reads a token that is fresh, which is what nearly every read
-// of a token is.
-func BenchmarkRead(b *testing.B) {
-	sources := func(b *testing.B) map[string]func() error {
-		v := &slowVendor{lifetime: "86400"}
-		br := newBroker(b, v, 0)
-		reuse := oauth2.ReuseTokenSource(nil, v)
-		return map[string]func() error{
-			"jeton":   func() error { _, err := br.Token(context.Background(), "account", 0); return err },
-			"xoauth2": func() error { _, err := reuse.Token(); return err },
-		}
-	}
-	for name, read := range sources(b) {
-		b.Run("one/"+name, func(b *testing.B) {
-			for b.Loop() {
-				if err := read(); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run("parallel/"+name, func(b *testing.B) {
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := read(); err != nil {
-						b.Error(err)
-					}
-				}
-			})
-		})
-	}
-}
-
-// BenchmarkWorstRead reads without a pause while the token is replaced a
-// second ahead of its expiry by a login that takes 200 ms, and reports the
-// longest read.
-func BenchmarkWorstRead(b *testing.B) {
-	for _, name := range []string{"jeton", "xoauth2"} {
-		b.Run(name, func(b *testing.B) {
-			var worst time.Duration
-			for b.Loop() {
-				v := &slowVendor{lifetime: "3", delay: 200 * time.Millisecond}
-				br := newBroker(b, v, time.Second)
-				reuse := oauth2.ReuseTokenSourceWithExpiry(nil, v, time.Second)
-				read := func() error { _, err := br.Token(context.Background(), "account", 0); return err }
-				if name == "xoauth2" {
-					read = func() error { _, err := reuse.Token(); return err }
-				}
-				if err := read(); err != nil { // the first login, which all wait for
-					b.Fatal(err)
-				}
-				for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); {
-					started := time.Now()
-					if err := read(); err != nil {
-						b.Fatal(err)
-					}
-					worst = max(worst, time.Since(started))
-				}
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(float64(worst), "worst-ns")
-		})
-	}
 }
 
 // A realm is a standard one with a client in it.

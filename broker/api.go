@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,22 +47,22 @@ func loopback(host string) bool {
 
 // local lets through what a local program sends and nothing that a web page
 // can: a foreign Host (DNS rebinding), and every request that a browser marks.
-func (b *Broker) local(next http.HandlerFunc) http.Handler {
+func (b *Broker) local(next func(w http.ResponseWriter, r *http.Request, c *Caller)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
-		if !loopback(host) && !slices.Contains(b.Hosts, host) {
+		if host != "127.0.0.1" && !loopback(host) && !slices.Contains(b.Hosts, host) {
 			writeProblem(w, problem{Status: http.StatusForbidden, Title: "foreign host", Detail: "the request is for another host; call the broker by its loopback address"})
 			return
 		}
-		if r.Header.Values("Origin") != nil || r.Header.Values("Sec-Fetch-Site") != nil {
+		if r.Header["Origin"] != nil || r.Header["Sec-Fetch-Site"] != nil {
 			writeProblem(w, problem{Status: http.StatusForbidden, Title: "web pages are refused", Detail: "the request comes from a web page; the broker serves local programs only"})
 			return
 		}
-		if r, ok := b.identify(w, r); ok {
-			next(w, r)
+		if c, ok := b.identify(w, r); ok {
+			next(w, r, c)
 		}
 	})
 }
@@ -81,72 +82,102 @@ func (b *Broker) local(next http.HandlerFunc) http.Handler {
 // there are [Broker.Callers], 401 without a key and 403 without the grant.
 func (b *Broker) TokenAPI() http.Handler {
 	b.init()
-	mux := http.NewServeMux()
-	handle := func(pattern string, h http.HandlerFunc) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if b.granted(w, r, r.PathValue("account")) {
-				h(w, r)
-			}
-		})
+	all := []route{
+		{"GET", "/v1/tokens/", "", b.serveToken},
+		{"GET", "/v1/tokens/", "/stream", b.serveStream},
+		{"POST", "/v1/tokens/", "/rejected", b.serveRejected},
+		{"GET", "/v1/accounts/", "/history", b.serveHistory},
 	}
-	handle("GET /v1/tokens/{account}", b.serveToken)
-	handle("GET /v1/tokens/{account}/stream", b.serveStream)
-	handle("POST /v1/tokens/{account}/rejected", b.serveRejected)
-	handle("GET /v1/accounts/{account}/history", b.serveHistory)
-	mux.HandleFunc("GET /v1/accounts", b.serveAccounts)
-	mux.Handle("GET /metrics", b.metrics.handler())
-	return b.local(func(w http.ResponseWriter, r *http.Request) {
-		h, pattern := mux.Handler(r)
-		if pattern != "" {
-			mux.ServeHTTP(w, r)
-			return
+	metrics := b.metrics.handler()
+	return b.local(func(w http.ResponseWriter, r *http.Request, c *Caller) {
+		path := r.URL.EscapedPath()
+		for i := range all {
+			if account, ok := all[i].match(path); ok {
+				if allowed(w, r, all[i].method) && granted(w, c, account) {
+					all[i].serve(w, r, account)
+				}
+				return
+			}
 		}
-		// The mux answers 404, 405 with Allow, or a redirect; only the text is ours.
-		probe := &statusOnly{header: http.Header{}}
-		h.ServeHTTP(probe, r)
-		if probe.status == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", probe.header.Get("Allow"))
-			writeProblem(w, problem{Status: probe.status, Title: "method not allowed", Detail: "allowed here: " + probe.header.Get("Allow")})
-			return
+		switch {
+		case path == "/v1/accounts":
+			if allowed(w, r, http.MethodGet) {
+				b.serveAccounts(w, r, c)
+			}
+		case path == "/metrics":
+			if allowed(w, r, http.MethodGet) {
+				metrics.ServeHTTP(w, r)
+			}
+		default:
+			writeProblem(w, problem{Status: http.StatusNotFound, Title: "not found", Detail: "there are /v1/tokens/{account}, its /stream and its /rejected, /v1/accounts, /v1/accounts/{account}/history and /metrics"})
 		}
-		writeProblem(w, problem{Status: http.StatusNotFound, Title: "not found", Detail: "there are /v1/tokens/{account}, its /stream and its /rejected, /v1/accounts, /v1/accounts/{account}/history and /metrics"})
 	})
 }
 
-// statusOnly is a ResponseWriter that keeps the head of an answer.
-type statusOnly struct {
-	header http.Header
-	status int
+// A route is a path with the name of an account in it. Reading a token is what
+// a broker does most, and http.ServeMux would take a third of its time.
+type route struct {
+	method        string // GET stands for HEAD too
+	before, after string // the name
+	serve         func(w http.ResponseWriter, r *http.Request, account string)
 }
 
-func (s *statusOnly) Header() http.Header         { return s.header }
-func (s *statusOnly) WriteHeader(status int)      { s.status = status }
-func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+// match returns the account of an escaped path.
+func (t *route) match(path string) (account string, ok bool) {
+	account, ok = strings.CutPrefix(path, t.before)
+	if !ok {
+		return "", false
+	}
+	if account, ok = strings.CutSuffix(account, t.after); !ok || account == "" || strings.Contains(account, "/") {
+		return "", false
+	}
+	if strings.Contains(account, "%") {
+		var err error
+		account, err = url.PathUnescape(account)
+		ok = err == nil
+	}
+	return account, ok
+}
 
-func (b *Broker) serveAccounts(w http.ResponseWriter, r *http.Request) {
-	c := callerOf(r)
+// allowed reports whether a request has the method of its path, or answers 405.
+func allowed(w http.ResponseWriter, r *http.Request, method string) bool {
+	if r.Method == method || method == http.MethodGet && r.Method == http.MethodHead {
+		return true
+	}
+	if method == http.MethodGet {
+		method = "GET, HEAD"
+	}
+	w.Header().Set("Allow", method)
+	writeProblem(w, problem{Status: http.StatusMethodNotAllowed, Title: "method not allowed", Detail: "allowed here: " + method})
+	return false
+}
+
+func (b *Broker) serveAccounts(w http.ResponseWriter, r *http.Request, c *Caller) {
 	list := b.status(r.Context(), func(a Account) bool { return c.may(a.Name) })
 	writeJSON(w, http.StatusOK, "application/json", map[string]any{"accounts": list})
 }
 
-func (b *Broker) serveToken(w http.ResponseWriter, r *http.Request) {
-	if q := r.URL.Query(); q.Has("after") || q.Has("wait") {
-		b.serveNext(w, r)
-		return
-	}
+func (b *Broker) serveToken(w http.ResponseWriter, r *http.Request, account string) {
 	var minTTL time.Duration
-	if text := r.URL.Query().Get("min_ttl"); text != "" {
-		var err error
-		if minTTL, err = time.ParseDuration(text); err != nil || minTTL < 0 {
-			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "malformed min_ttl", Detail: "min_ttl is to be a length of time such as 10m or 90s"})
+	if r.URL.RawQuery != "" {
+		q := r.URL.Query()
+		if q.Has("after") || q.Has("wait") {
+			b.serveNext(w, r, account)
 			return
 		}
+		if text := q.Get("min_ttl"); text != "" {
+			var err error
+			if minTTL, err = time.ParseDuration(text); err != nil || minTTL < 0 {
+				writeProblem(w, problem{Status: http.StatusBadRequest, Title: "malformed min_ttl", Detail: "min_ttl is to be a length of time such as 10m or 90s"})
+				return
+			}
+		}
 	}
-	t, err := b.Token(r.Context(), r.PathValue("account"), minTTL)
-	b.answer(w, t, err)
+	t, err := b.Token(r.Context(), account, minTTL)
+	b.answer(w, account, t, err)
 }
 
-func (b *Broker) serveRejected(w http.ResponseWriter, r *http.Request) {
+func (b *Broker) serveRejected(w http.ResponseWriter, r *http.Request, account string) {
 	var body struct {
 		Generation uint64 `json:"generation"`
 	}
@@ -155,8 +186,8 @@ func (b *Broker) serveRejected(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem{Status: http.StatusBadRequest, Title: "malformed report", Detail: `the body is to be {"generation": N}, with the generation of the token that was rejected`})
 		return
 	}
-	t, err := b.Report(r.Context(), r.PathValue("account"), body.Generation)
-	b.answer(w, t, err)
+	t, err := b.Report(r.Context(), account, body.Generation)
+	b.answer(w, account, t, err)
 }
 
 // tokenAnswer is the JSON of a token.
@@ -169,18 +200,60 @@ type tokenAnswer struct {
 	Generation  uint64     `json:"generation"`
 }
 
-func (b *Broker) answer(w http.ResponseWriter, t *jeton.Token, err error) {
+func (b *Broker) answer(w http.ResponseWriter, account string, t *jeton.Token, err error) {
 	if err != nil {
 		b.writeError(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, "application/json", newTokenAnswer(t))
+	var body []byte
+	if k := b.known(account); k != nil {
+		body = k.view.Load().answer(t, b.now())
+	}
+	if body == nil {
+		writeJSON(w, http.StatusOK, "application/json", newTokenAnswer(t, expiresIn(t, b.now())))
+		return
+	}
+	writeBody(w, http.StatusOK, "application/json", body)
 }
 
-func newTokenAnswer(t *jeton.Token) tokenAnswer {
+// rendered is the answer for a token in one second of its life.
+type rendered struct {
+	in   int64 // expires_in
+	body []byte
+}
+
+// answer returns the JSON of the view's token, which is made once a second at
+// most, or nil if that is another token.
+func (v *view) answer(t *jeton.Token, now time.Time) []byte {
+	if v.parsed != t {
+		return nil
+	}
+	in := expiresIn(t, now)
+	if last := v.rendered.Load(); last != nil && last.in == in {
+		return last.body
+	}
+	body, err := json.Marshal(newTokenAnswer(t, in))
+	if err != nil {
+		return nil
+	}
+	body = append(body, '\n')
+	v.rendered.Store(&rendered{in, body})
+	return body
+}
+
+// expiresIn returns the seconds that a token has left, rounded down; 0 if its
+// expiry is not known.
+func expiresIn(t *jeton.Token, now time.Time) int64 {
+	if t.Expiry.IsZero() {
+		return 0
+	}
+	return int64(t.Expiry.Sub(now) / time.Second)
+}
+
+func newTokenAnswer(t *jeton.Token, in int64) tokenAnswer {
 	a := tokenAnswer{AccessToken: t.AccessToken.Reveal(), TokenType: t.Type, Scope: t.Scope.String(), Generation: t.Generation}
 	if !t.Expiry.IsZero() {
-		at, in := t.Expiry.UTC().Truncate(time.Second), int64(time.Until(t.Expiry)/time.Second)
+		at := t.Expiry.UTC().Truncate(time.Second)
 		a.ExpiresAt, a.ExpiresIn = &at, &in
 	}
 	return a
@@ -230,10 +303,16 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	if err != nil {
 		status, body = http.StatusInternalServerError, []byte(`{"type":"about:blank","status":500,"title":"internal error"}`)
 	}
+	writeBody(w, status, contentType, append(body, '\n'))
+}
+
+// writeBody writes an answer, which w and others may share.
+func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body))) // or net/http would chunk what is longer than its buffer
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body)
 }

@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +84,13 @@ type Broker struct {
 	waiting   atomic.Int64 // readers that wait for a login
 	followers atomic.Int64 // long polls and streams that run
 
-	byName sync.Map // :: account -> *keeper, once its variables were resolved; readers take no lock
+	byName map[string]*entry // :: account -> where it is found; made once, so that readers take no lock
+}
+
+// An entry is what belongs to the name of an account.
+type entry struct {
+	account *Account
+	keeper  atomic.Pointer[keeper] // nil until the account's variables were resolved
 }
 
 // ErrUnknownAccount says that there is no account of a name.
@@ -128,6 +133,19 @@ func (b *Broker) init() {
 		b.running, b.stop = context.WithCancel(context.Background())
 		b.sending, b.abort = context.WithCancel(context.Background())
 		b.keepers = map[string]*keeper{}
+		b.byName = make(map[string]*entry, len(b.Accounts))
+		for i := range b.Accounts {
+			if a := &b.Accounts[i]; b.byName[a.Name] == nil {
+				b.byName[a.Name] = &entry{account: a}
+			}
+		}
+		for i := range b.Callers {
+			c := &b.Callers[i]
+			c.granted = make(map[string]bool, len(c.Accounts))
+			for _, name := range c.Accounts {
+				c.granted[name] = true
+			}
+		}
 		b.metrics = newMetrics(b)
 		if b.Logger == nil {
 			b.Logger = slog.New(slog.DiscardHandler)
@@ -241,19 +259,19 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (b *Broker) account(name string) (Account, error) {
-	i := slices.IndexFunc(b.Accounts, func(a Account) bool { return a.Name == name })
-	if i < 0 {
+	e := b.byName[name]
+	if e == nil {
 		return Account{}, fmt.Errorf("%w %q", ErrUnknownAccount, name)
 	}
-	return b.Accounts[i], nil
+	return *e.account, nil
 }
 
 // keeper returns the keeper of an account's credential. Accounts that log in
 // as the same identity at the same place share one.
 func (b *Broker) keeper(ctx context.Context, name string) (*keeper, error) {
 	b.init()
-	if k, ok := b.byName.Load(name); ok {
-		return k.(*keeper), nil
+	if k := b.known(name); k != nil {
+		return k, nil
 	}
 	a, err := b.account(name)
 	if err != nil {
@@ -271,8 +289,16 @@ func (b *Broker) keeper(ctx context.Context, name string) (*keeper, error) {
 		k = newKeeper(b, a, key)
 		b.keepers[key] = k
 	}
-	b.byName.Store(name, k)
+	b.byName[name].keeper.Store(k)
 	return k, nil
+}
+
+// known returns the keeper of an account whose variables were resolved, or nil.
+func (b *Broker) known(name string) *keeper {
+	if e := b.byName[name]; e != nil {
+		return e.keeper.Load()
+	}
+	return nil
 }
 
 // Token returns a token of the account that is good for minTTL at least or, if
@@ -287,7 +313,7 @@ func (b *Broker) Token(ctx context.Context, account string, minTTL time.Duration
 	if err != nil {
 		return nil, err
 	}
-	if t := k.cached(b.now(), minTTL); t != nil {
+	if t := k.ready(minTTL); t != nil {
 		return t, nil
 	}
 	return k.token(ctx, account, minTTL)

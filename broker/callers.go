@@ -6,9 +6,9 @@ import (
 	"crypto/subtle"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -28,31 +28,36 @@ type Caller struct {
 
 	Accounts []string // that it may use
 	All      bool     // it may use every account, whatever Accounts says
+
+	granted map[string]bool // Accounts
 }
 
 // may reports whether the caller may use an account. No caller is one who needs
 // no key.
 func (c *Caller) may(account string) bool {
-	return c == nil || c.All || slices.Contains(c.Accounts, account)
+	return c == nil || c.All || c.granted[account]
 }
 
 // A keyring has the digests of the callers' keys as they were last read.
 type keyring struct {
-	mu   sync.Mutex
-	at   time.Time
-	keys [][][sha256.Size]byte // :: caller, as in Callers -> digests
+	reading sync.Mutex           // held by the request that reads them again; the others go on with the last ones
+	last    atomic.Pointer[keys] // nil: never read
+}
+
+// keys do not change once they are in a keyring.
+type keys struct {
+	at      time.Time
+	digests [][][sha256.Size]byte // :: caller, as in Callers -> digests
 }
 
 // find returns the caller whose key this is, or nil. Its time depends on how
 // many keys there are and not on what they are.
 func (b *Broker) find(ctx context.Context, key string) *Caller {
-	b.keyring.mu.Lock()
-	defer b.keyring.mu.Unlock()
-	b.readKeys(ctx)
+	digests := b.keys(ctx).digests
 	sum := sha256.Sum256([]byte(key))
 	var found *Caller
 	for i := range b.Callers {
-		for _, good := range b.keyring.keys[i] {
+		for _, good := range digests[i] {
 			if subtle.ConstantTimeCompare(sum[:], good[:]) == 1 {
 				found = &b.Callers[i]
 			}
@@ -61,62 +66,64 @@ func (b *Broker) find(ctx context.Context, key string) *Caller {
 	return found
 }
 
-func (b *Broker) readKeys(ctx context.Context) {
+// keys returns the keys as they were within the last second.
+func (b *Broker) keys(ctx context.Context) *keys {
 	ring := &b.keyring
-	if ring.keys != nil && time.Since(ring.at) < resolveEvery {
-		return
+	last := ring.last.Load()
+	if last != nil && (time.Since(last.at) < resolveEvery || !ring.reading.TryLock()) {
+		return last
 	}
-	if ring.keys == nil {
-		ring.keys = make([][][sha256.Size]byte, len(b.Callers))
+	if last == nil {
+		ring.reading.Lock()
 	}
-	ring.at = time.Now()
+	defer ring.reading.Unlock()
+	if now := ring.last.Load(); now != last {
+		return now // somebody else has just read them
+	}
+	next := &keys{at: time.Now(), digests: make([][][sha256.Size]byte, len(b.Callers))}
 	for i, c := range b.Callers {
-		keys, err := c.Keys(ctx)
+		list, err := c.Keys(ctx)
 		if err != nil {
 			b.Logger.Warn("a caller's keys could not be read; the last ones go on", "caller", c.Name, "error", err)
+			if last != nil {
+				next.digests[i] = last.digests[i]
+			}
 			continue
 		}
-		ring.keys[i] = nil
-		for _, key := range keys {
+		for _, key := range list {
 			if !key.IsZero() {
-				ring.keys[i] = append(ring.keys[i], sha256.Sum256([]byte(key.Reveal())))
+				next.digests[i] = append(next.digests[i], sha256.Sum256([]byte(key.Reveal())))
 			}
 		}
 	}
+	ring.last.Store(next)
+	return next
 }
 
-type callerContext struct{}
-
-// callerOf returns who sent a request that was let in; nil is one who needs no
-// key.
-func callerOf(r *http.Request) *Caller {
-	c, _ := r.Context().Value(callerContext{}).(*Caller)
-	return c
-}
-
-// identify finds out who calls, if that matters, or answers 401.
-func (b *Broker) identify(w http.ResponseWriter, r *http.Request) (*http.Request, bool) {
-	at, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if len(b.Callers) == 0 || at != nil && at.Network() == "unix" {
-		return r, true
+// identify finds out who calls, if that matters, or answers 401. No caller is
+// one who needs no key.
+func (b *Broker) identify(w http.ResponseWriter, r *http.Request) (c *Caller, ok bool) {
+	if len(b.Callers) == 0 {
+		return nil, true
 	}
-	var caller *Caller
-	given := r.Header.Values("Authorization")
-	if scheme, key, _ := strings.Cut(strings.Join(given, ""), " "); len(given) == 1 && strings.EqualFold(scheme, "Bearer") {
-		caller = b.find(r.Context(), strings.TrimSpace(key))
+	if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && at.Network() == "unix" {
+		return nil, true
 	}
-	if caller == nil {
+	if given := r.Header["Authorization"]; len(given) == 1 {
+		if scheme, key, _ := strings.Cut(given[0], " "); strings.EqualFold(scheme, "Bearer") {
+			c = b.find(r.Context(), strings.TrimSpace(key))
+		}
+	}
+	if c == nil {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		writeProblem(w, problem{Status: http.StatusUnauthorized, Title: "no caller's key", Detail: "send Authorization: Bearer with the key of a caller that the broker knows"})
-		return nil, false
 	}
-	return r.WithContext(context.WithValue(r.Context(), callerContext{}, caller)), true
+	return c, c != nil
 }
 
 // granted reports whether the caller may use an account, or answers 403, which
 // says nothing of whether there is such an account.
-func (b *Broker) granted(w http.ResponseWriter, r *http.Request, account string) bool {
-	c := callerOf(r)
+func granted(w http.ResponseWriter, c *Caller, account string) bool {
 	if c.may(account) {
 		return true
 	}

@@ -25,13 +25,13 @@ const VarsHeader = "Jeton-Vars"
 // follow them.
 func (b *Broker) Egress() http.Handler {
 	b.init()
-	return b.local(func(w http.ResponseWriter, r *http.Request) {
+	return b.local(func(w http.ResponseWriter, r *http.Request, c *Caller) {
 		account, path, err := egressPath(r.URL)
 		if err != nil {
 			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "malformed path", Detail: err.Error()})
 			return
 		}
-		if !b.granted(w, r, account) {
+		if !granted(w, c, account) {
 			return
 		}
 		to, source, err := b.egress(r, account)

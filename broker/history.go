@@ -80,8 +80,8 @@ func (b *Broker) History(ctx context.Context, account string) ([]Event, error) {
 	return r.History, err
 }
 
-func (b *Broker) serveHistory(w http.ResponseWriter, r *http.Request) {
-	events, err := b.History(r.Context(), r.PathValue("account"))
+func (b *Broker) serveHistory(w http.ResponseWriter, r *http.Request, account string) {
+	events, err := b.History(r.Context(), account)
 	if err != nil {
 		b.writeError(w, err)
 		return

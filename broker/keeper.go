@@ -24,6 +24,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	flight *flight             // the attempt that runs now; nil: none
+	flying atomic.Bool         // there is one; readers look without the lock
 	known  map[string]resolved // :: account -> its variables as they were last resolved
 }
 
@@ -87,6 +88,11 @@ type view struct {
 	held bool
 
 	replaced chan struct{} // closed when readers see another view
+
+	looked atomic.Int64 // when a reader last compared the token with the clock, in Unix nanoseconds
+	sure   atomic.Bool  // the token is good and nothing is to be done; see trust
+
+	rendered atomic.Pointer[rendered] // the answer of the token API, as it was last; nil: not asked for yet
 }
 
 // expiry returns when the token expires; zero if that is not known.
@@ -142,6 +148,38 @@ func (k *keeper) publish(r record) {
 	}
 }
 
+// ready returns the token that readers get without waiting, or nil. Most of the
+// time of a read is the look at the clock, and who reads without a pause looks
+// every few milliseconds only.
+func (k *keeper) ready(minTTL time.Duration) *jeton.Token {
+	if v := k.view.Load(); minTTL <= 0 && v.sure.Load() {
+		return v.parsed
+	}
+	return k.cached(k.b.now(), minTTL)
+}
+
+// trustFor is how long a look at the clock holds for those who read again
+// within it.
+const trustFor = 5 * time.Millisecond
+
+// trust lets readers take the token for good until a timer says otherwise, if
+// one looked a moment ago too. It ends before the token falls due or expires,
+// so that both are noticed on time. A view that is replaced takes it along.
+func (v *view) trust(now time.Time) {
+	last := v.looked.Swap(now.UnixNano())
+	if since := now.UnixNano() - last; since < 0 || since > int64(trustFor) {
+		return
+	}
+	for _, at := range []time.Time{v.RefreshAt, v.expiry()} {
+		if at.After(now) && at.Sub(now) < 2*trustFor {
+			return
+		}
+	}
+	if v.sure.CompareAndSwap(false, true) {
+		time.AfterFunc(trustFor, func() { v.sure.Store(false) })
+	}
+}
+
 // cached returns the token that readers get without waiting, or nil.
 func (k *keeper) cached(now time.Time, minTTL time.Duration) *jeton.Token {
 	v := k.view.Load()
@@ -151,6 +189,7 @@ func (k *keeper) cached(now time.Time, minTTL time.Duration) *jeton.Token {
 	if v.due(now) {
 		k.refreshAhead(v, now)
 	}
+	v.trust(now)
 	return v.parsed
 }
 
@@ -158,6 +197,9 @@ func (k *keeper) cached(now time.Time, minTTL time.Duration) *jeton.Token {
 func (k *keeper) refreshAhead(v *view, now time.Time) {
 	if now.Before(v.NotBefore) || v.Latch != nil {
 		return // keep sees to it in time
+	}
+	if k.flying.Load() {
+		return // already; readers take no lock while it runs
 	}
 	k.join(want{above: v.Generation, asked: askedRefresh})
 }
@@ -326,10 +368,12 @@ func (k *keeper) join(w want) (f *flight, mine bool) {
 		f.err = k.attempt(k.b.running, w)
 		k.mu.Lock()
 		k.flight = nil
+		k.flying.Store(false)
 		k.mu.Unlock()
 		close(f.done)
 	}) {
 		k.flight = f
+		k.flying.Store(true)
 	} else {
 		f.err = errClosed
 		close(f.done)

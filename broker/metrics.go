@@ -103,11 +103,11 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(followersDesc, float64(g.b.followers.Load()))
 	now := g.b.now()
 	for _, a := range g.b.Accounts {
-		k, ok := g.b.byName.Load(a.Name)
-		if !ok {
+		k := g.b.known(a.Name)
+		if k == nil {
 			continue // its variables were never resolved, so nothing is known
 		}
-		v := k.(*keeper).view.Load()
+		v := k.view.Load()
 		if v.Token != nil {
 			gauge(obtainedDesc, float64(v.Obtained.Unix()), a.Name)
 			if !v.expiry().IsZero() {

@@ -139,7 +139,7 @@ func (s *Source) enter(ctx context.Context, k *keeper) (*jeton.Token, func(), er
 		if err := k.gate.enter(ctx); err != nil {
 			return nil, nil, err
 		}
-		if t := k.cached(k.b.now(), 0); t != nil {
+		if t := k.ready(0); t != nil {
 			return t, sync.OnceFunc(k.gate.leave), nil
 		}
 		k.gate.leave()

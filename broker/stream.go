@@ -90,7 +90,7 @@ func (b *Broker) admit(w http.ResponseWriter) (leave func(), ok bool) {
 }
 
 // serveNext is the long poll: a token that is newer, or 204 after the wait.
-func (b *Broker) serveNext(w http.ResponseWriter, r *http.Request) {
+func (b *Broker) serveNext(w http.ResponseWriter, r *http.Request, account string) {
 	q := r.URL.Query()
 	after, err := strconv.ParseUint(q.Get("after"), 10, 64)
 	wait := defaultWait
@@ -108,26 +108,25 @@ func (b *Broker) serveNext(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), min(wait, longestWait))
 	defer cancel()
-	t, err := b.Next(ctx, r.PathValue("account"), after)
+	t, err := b.Next(ctx, account, after)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	b.answer(w, t, err)
+	b.answer(w, account, t, err)
 }
 
 // serveStream writes the token that is good now and then each new one, a line
 // of JSON each. An empty line is a heartbeat. While there is no good token
 // there are heartbeats only; a reader whose token has expired asks for one and
 // is told why. The stream ends with the client or with the broker.
-func (b *Broker) serveStream(w http.ResponseWriter, r *http.Request) {
+func (b *Broker) serveStream(w http.ResponseWriter, r *http.Request, account string) {
 	leave, ok := b.admit(w)
 	if !ok {
 		return
 	}
 	defer leave()
-	account := r.PathValue("account")
 	k, err := b.keeper(r.Context(), account)
 	var t *jeton.Token
 	if err == nil {
@@ -144,7 +143,7 @@ func (b *Broker) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	sent := t.Generation
-	for writeLine(w, t) == nil {
+	for b.writeLine(w, t) == nil {
 		ctx, cancel := context.WithTimeout(r.Context(), heartbeat)
 		t, err = b.Next(ctx, account, sent)
 		if v := k.view.Load(); err != nil && !v.good(k.b.now()) {
@@ -162,11 +161,11 @@ func (b *Broker) serveStream(w http.ResponseWriter, r *http.Request) {
 
 // writeLine writes a token, or a heartbeat if there is none. A reader that does
 // not read is given up.
-func writeLine(w http.ResponseWriter, t *jeton.Token) error {
+func (b *Broker) writeLine(w http.ResponseWriter, t *jeton.Token) error {
 	var line []byte
 	if t != nil {
 		var err error
-		if line, err = json.Marshal(newTokenAnswer(t)); err != nil {
+		if line, err = json.Marshal(newTokenAnswer(t, expiresIn(t, b.now()))); err != nil {
 			return err
 		}
 	}
