@@ -1,10 +1,8 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,120 +75,10 @@ func (k *keeper) inUse(list []jeton.Vars) jeton.Vars {
 	return list[0]
 }
 
-// A view is what is known of the record. It does not change once it is
-// published.
-type view struct {
-	record
-	parsed *jeton.Token // of record.Token
-
-	// held says that a login was sent which ends the token of this view, so
-	// that readers wait for the one that it brings.
-	held bool
-
-	replaced chan struct{} // closed when readers see another view
-
-	looked atomic.Int64 // when a reader last compared the token with the clock, in Unix nanoseconds
-	sure   atomic.Bool  // the token is good and nothing is to be done; see trust
-
-	rendered atomic.Pointer[rendered] // the answer of the token API, as it was last; nil: not asked for yet
-}
-
-// expiry returns when the token expires; zero if that is not known.
-func (v *view) expiry() time.Time {
-	if v.parsed == nil {
-		return time.Time{}
-	}
-	return v.parsed.Expiry
-}
-
 func newKeeper(b *Broker, a Account, key string) *keeper {
 	k := &keeper{b: b, account: a, key: key}
 	k.view.Store(&view{replaced: make(chan struct{})})
 	return k
-}
-
-// good reports whether the token may be given out.
-func (v *view) good(now time.Time) bool {
-	return !v.held && !v.Ended && v.parsed.Valid(now, 0)
-}
-
-// young reports whether a token that a report brought about cannot have expired
-// yet. Where its expiry is not known, a report is how one learns of it.
-func (v *view) young(now time.Time) bool {
-	return !v.parsed.Expiry.IsZero() || now.Sub(v.Obtained) < 5*time.Minute
-}
-
-// due reports whether the token is to be replaced ahead of its expiry.
-func (v *view) due(now time.Time) bool {
-	return v.Token != nil && !v.RefreshAt.IsZero() && !now.Before(v.RefreshAt)
-}
-
-// publish makes a record what readers see, unless they see a newer one: an
-// answer of the store can be overtaken by the next.
-func (k *keeper) publish(r record) {
-	r.History = nil // nobody reads it from memory
-	if reflect.DeepEqual(k.view.Load().record, r) {
-		return // or each look at the record would wake those who wait for a change
-	}
-	next := &view{record: r, parsed: r.token(), replaced: make(chan struct{})}
-	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
-		next.held = true
-	}
-	for {
-		now := k.view.Load()
-		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev {
-			return
-		}
-		if k.view.CompareAndSwap(now, next) {
-			close(now.replaced)
-			return
-		}
-	}
-}
-
-// ready returns the token that readers get without waiting, or nil. Most of the
-// time of a read is the look at the clock, and who reads without a pause looks
-// every few milliseconds only.
-func (k *keeper) ready(minTTL time.Duration) *jeton.Token {
-	if v := k.view.Load(); minTTL <= 0 && v.sure.Load() {
-		return v.parsed
-	}
-	return k.cached(k.b.now(), minTTL)
-}
-
-// trustFor is how long a look at the clock holds for those who read again
-// within it.
-const trustFor = 5 * time.Millisecond
-
-// trust lets readers take the token for good until a timer says otherwise, if
-// one looked a moment ago too. It ends before the token falls due or expires,
-// so that both are noticed on time. A view that is replaced takes it along.
-func (v *view) trust(now time.Time) {
-	last := v.looked.Swap(now.UnixNano())
-	if since := now.UnixNano() - last; since < 0 || since > int64(trustFor) {
-		return
-	}
-	for _, at := range []time.Time{v.RefreshAt, v.expiry()} {
-		if at.After(now) && at.Sub(now) < 2*trustFor {
-			return
-		}
-	}
-	if v.sure.CompareAndSwap(false, true) {
-		time.AfterFunc(trustFor, func() { v.sure.Store(false) })
-	}
-}
-
-// cached returns the token that readers get without waiting, or nil.
-func (k *keeper) cached(now time.Time, minTTL time.Duration) *jeton.Token {
-	v := k.view.Load()
-	if !v.good(now) || minTTL > 0 && !v.parsed.Valid(now, minTTL) {
-		return nil
-	}
-	if v.due(now) {
-		k.refreshAhead(v, now)
-	}
-	v.trust(now)
-	return v.parsed
 }
 
 // refreshAhead begins an attempt that nobody waits for.
