@@ -60,7 +60,7 @@ type sealed struct {
 // Wrap returns a store that keeps the values of s encrypted. The first key
 // seals, and every key opens: to rotate, put the new key in front of the old
 // one, which is needed for as long as a value is left that it sealed. The
-// store is a [store.Watcher] if s is one. Wrap panics if there is no key, or a
+// store is a [store.Watcher] or a [store.Clock] if s is one. Wrap panics if there is no key, or a
 // zero one.
 //
 // A value that does not open fails the whole read, also in a list, with
@@ -78,13 +78,7 @@ func Wrap(s store.Store, keys ...Key) store.Store {
 		}
 		w.keys[k.id()] = aead
 	}
-	if watcher, ok := s.(store.Watcher); ok {
-		return struct {
-			store.Store
-			store.Watcher
-		}{w, watcher}
-	}
-	return w
+	return store.Like(w, s)
 }
 
 // Get implements [store.Store].

@@ -183,6 +183,12 @@ func TestWatchPassesThrough(t *testing.T) {
 	if _, ok := Wrap(struct{ store.Store }{store.NewMemory()}, NewKey()).(store.Watcher); ok {
 		t.Error("what is no Watcher became one")
 	}
+	if _, ok := Wrap(storetest.Timed(store.NewMemory(), time.Now), NewKey()).(store.Clock); !ok {
+		t.Error("a Clock is none any more")
+	}
+	if _, ok := Wrap(store.NewMemory(), NewKey()).(store.Clock); ok {
+		t.Error("what is no Clock became one")
+	}
 }
 
 func TestWrapNeedsAKey(t *testing.T) {

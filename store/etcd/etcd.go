@@ -11,6 +11,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +24,8 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
-// Store is a [store.Store] and a [store.Watcher] in etcd. With the prefix p it
-// keeps
+// Store is a [store.Store], a [store.Watcher] and a [store.Clock] in etcd. With the
+// prefix p it keeps
 //
 //	p:r:KEY      0, or 1 and the due time in 8 bytes, then the value
 //	p:d:DUE|KEY  nothing; DUE is 16 hex digits, and there is no bar
@@ -32,7 +35,8 @@ import (
 // so that a write knows without a read which index entry goes.
 type Store struct {
 	client *clientv3.Client
-	server string // for errors
+	web    *http.Client // for what etcd says over plain HTTP
+	server string       // for errors
 	names  names
 	feed   store.Feed
 }
@@ -45,6 +49,7 @@ func namesOf(prefix string) names { return names{prefix + ":r:", prefix + ":d:",
 // Close ends watching and closes the connections. Operations fail from then on.
 func (s *Store) Close() error {
 	s.feed.Close()
+	s.web.CloseIdleConnections()
 	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		return s.wrap(context.Background(), err)
 	}
@@ -307,4 +312,40 @@ func (s *Store) indexed(ctx context.Context, entries []*mvccpb.KeyValue, prefix 
 		kvs = append(kvs, one.GetResponseRange().Kvs...)
 	}
 	return s.records(kvs)
+}
+
+// Now implements [store.Clock]. etcd tells no time by its own protocol; but the
+// port of that answers plain HTTP too, and who answers it writes the Date. It
+// is the clock of the first member that answers; etcd itself asks for members
+// whose clocks agree.
+func (s *Store) Now(ctx context.Context) (now time.Time, within time.Duration, err error) {
+	err = s.do(ctx, func(ctx context.Context) error {
+		var errs []error
+		for _, member := range s.client.Endpoints() {
+			now, within, err = s.date(ctx, member)
+			if err == nil {
+				return nil
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	return now, within, err
+}
+
+func (s *Store) date(ctx context.Context, member string) (time.Time, time.Duration, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, member+"/version", nil)
+	if err != nil {
+		return time.Time{}, 0, err
+	}
+	answer, err := s.web.Do(r)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return time.Time{}, 0, err
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 4<<10)) // so that the connection is of use again
+	return store.Date(answer.Header)
 }

@@ -382,6 +382,9 @@ func TestTLS(t *testing.T) {
 	changed := settled(t, s, "b")
 	put(t, s, store.Record{Key: "b"})
 	await(t, changed, "a write")
+	if _, _, err := s.Now(t.Context()); err != nil {
+		t.Errorf("the clock: %v", err)
+	}
 	_ = s.Close()
 }
 

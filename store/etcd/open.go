@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -92,6 +93,7 @@ func Open(ctx context.Context, a store.Address) (*Store, error) {
 		return nil, s.wrap(ctx, err)
 	}
 	s.names = namesOf(prefix)
+	s.web = &http.Client{Transport: &http.Transport{TLSClientConfig: c.TLS.Clone()}, Timeout: dialTimeout}
 	s.feed.Listen = s.listen
 	running, cancel := context.WithCancel(context.Background())
 	c.Context = running

@@ -22,7 +22,8 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
-// Store is a [store.Store] and a [store.Watcher] in the tables of one prefix.
+// Store is a [store.Store], a [store.Watcher] and a [store.Clock] in the tables of
+// one prefix.
 type Store struct {
 	server  string // for errors
 	prefix  string
@@ -210,6 +211,14 @@ func under(prefix string) (where string, args []any) {
 		return `key >= $3`, []any{[]byte(prefix)}
 	}
 	return `key >= $3 AND key < $4`, []any{[]byte(prefix), []byte(end)}
+}
+
+// Now implements [store.Clock].
+func (s *Store) Now(ctx context.Context) (now time.Time, within time.Duration, err error) {
+	err = s.do(ctx, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
+	})
+	return now, time.Microsecond, err
 }
 
 // Watch implements [store.Watcher]: the server notifies at every commit that

@@ -21,7 +21,7 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
-// Store is a [store.Store] and a [store.Watcher] in Redis. With the prefix p it
+// Store is a [store.Store], a [store.Watcher] and a [store.Clock] in Redis. With the prefix p it
 // keeps
 //
 //	{p}:r:KEY    hash        v version, d due or empty, b value
@@ -194,6 +194,24 @@ func (s *Store) Delete(ctx context.Context, r store.Record) error {
 		return store.ErrConflict
 	}
 	return nil
+}
+
+// nowScript asks the node that has the records.
+var nowScript = rueidis.NewLuaScript(`return redis.call('TIME')`)
+
+// Now implements [store.Clock].
+func (s *Store) Now(ctx context.Context) (time.Time, time.Duration, error) {
+	if err := ctx.Err(); err != nil {
+		return time.Time{}, 0, s.wrap(ctx, err)
+	}
+	parts, err := nowScript.Exec(ctx, s.client, []string{s.names.format}, nil).AsIntSlice()
+	if err == nil && len(parts) != 2 {
+		err = errors.New("an answer that cannot be read")
+	}
+	if err != nil {
+		return time.Time{}, 0, s.wrap(ctx, err)
+	}
+	return time.Unix(parts[0], parts[1]*1000), time.Microsecond, nil // seconds and microseconds
 }
 
 // findScript walks an index from ARGV[1] to ARGV[2] and answers with up to ARGV[3]

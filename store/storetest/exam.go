@@ -398,3 +398,37 @@ func testWatch(t *testing.T, s store.Store) {
 		}
 	}
 }
+
+// testClock holds a store that has a clock against this machine's, which a
+// test's server shares.
+func testClock(t *testing.T, s store.Store) {
+	c, ok := s.(store.Clock)
+	if !ok {
+		return // a clock is optional
+	}
+	var last time.Time
+	for range 5 {
+		began := time.Now()
+		now, within, err := c.Now(t.Context())
+		arrived := time.Now()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if within < 0 || within > time.Second {
+			t.Errorf("within %v; that is no clock", within)
+		}
+		const finest = time.Microsecond // a database's clock may count no less
+		if now.Before(began.Add(-within-finest)) || now.After(arrived.Add(within+finest)) {
+			t.Errorf("it says %v within %v, between %v and %v", now, within, began, arrived)
+		}
+		if now.Before(last) {
+			t.Errorf("it goes back from %v to %v", last, now)
+		}
+		last = now
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := c.Now(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v, want context.Canceled", err)
+	}
+}

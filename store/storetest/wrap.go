@@ -19,16 +19,13 @@ type hooked struct {
 	around hook
 }
 
-// wrap keeps a store that is a Watcher one.
-func wrap(s store.Store, around hook) store.Store {
-	h := &hooked{s, around}
-	if w, ok := s.(store.Watcher); ok {
-		return struct {
-			store.Store
-			store.Watcher
-		}{h, w}
-	}
-	return h
+// wrap keeps a store that is a Watcher or a Clock one.
+func wrap(s store.Store, around hook) store.Store { return store.Like(&hooked{s, around}, s) }
+
+// Now implements [store.Clock] where the store beneath does.
+func (h *hooked) Now(ctx context.Context) (now time.Time, within time.Duration, err error) {
+	err = h.around(ctx, "now", "", func() (err error) { now, within, err = h.Store.(store.Clock).Now(ctx); return err })
+	return now, within, err
 }
 
 func (h *hooked) Get(ctx context.Context, key string) (r store.Record, err error) {
@@ -67,7 +64,8 @@ func only[T any](v T, err error) (T, error) {
 // Slow returns a store that sleeps for delay() before and after each operation
 // of s, as a database across a network does, so that races show that a store
 // which answers at once hides. A context that ends while the answer is on its
-// way loses the answer, not the write. It is a [store.Watcher] if s is one.
+// way loses the answer, not the write. It is a [store.Watcher] or a [store.Clock] if s
+// is one.
 func Slow(s store.Store, delay func() time.Duration) store.Store {
 	sleep := func(ctx context.Context) error {
 		t := time.NewTimer(delay())
@@ -114,12 +112,12 @@ type Faults struct {
 func (f *Faults) Set(fault Fault) { f.Decide(func(string, string) Fault { return fault }) }
 
 // Decide asks decide, from many goroutines, about every operation from now on.
-// The op is get, put, delete, list or due; the key of the last two is their
-// prefix.
+// The op is get, put, delete, list, due or now; the key of list and due is their
+// prefix, and now has none.
 func (f *Faults) Decide(decide func(op, key string) Fault) { f.decide.Store(&decide) }
 
 // Faulty returns a store over s whose operations fail as faults says. It is a
-// [store.Watcher] if s is one; watching does not fail.
+// [store.Watcher] or a [store.Clock] if s is one; watching does not fail.
 func Faulty(s store.Store, faults *Faults) store.Store {
 	return wrap(s, func(_ context.Context, op, key string, do func() error) error {
 		fault := Healthy
@@ -135,4 +133,28 @@ func Faulty(s store.Store, faults *Faults) store.Store {
 		}
 		return err
 	})
+}
+
+// Timed returns s with a clock, which says what now says. It is a
+// [store.Watcher] if s is one.
+func Timed(s store.Store, now func() time.Time) store.Store {
+	clock := clock(now)
+	if w, ok := s.(store.Watcher); ok {
+		return struct {
+			store.Store
+			store.Watcher
+			store.Clock
+		}{s, w, clock}
+	}
+	return struct {
+		store.Store
+		store.Clock
+	}{s, clock}
+}
+
+type clock func() time.Time
+
+// Now implements [store.Clock].
+func (c clock) Now(ctx context.Context) (time.Time, time.Duration, error) {
+	return c(), 0, ctx.Err()
 }

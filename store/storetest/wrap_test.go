@@ -18,6 +18,11 @@ func TestSlowPasses(t *testing.T) {
 	})
 }
 
+// So is one with a clock.
+func TestTimedPasses(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return storetest.Timed(store.NewMemory(), time.Now) })
+}
+
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := store.NewMemory()
@@ -66,6 +71,21 @@ func TestFaulty(t *testing.T) {
 	}
 	if _, ok := storetest.Faulty(struct{ store.Store }{inner}, faults).(store.Watcher); ok {
 		t.Error("what is no Watcher became one")
+	}
+	if _, ok := s.(store.Clock); ok {
+		t.Error("what is no Clock became one")
+	}
+	timed, at := new(storetest.Faults), time.Unix(1, 0)
+	c, ok := storetest.Faulty(storetest.Timed(inner, func() time.Time { return at }), timed).(store.Clock)
+	if !ok {
+		t.Fatal("a Clock is none any more")
+	}
+	if now, _, err := c.Now(ctx); err != nil || !now.Equal(at) {
+		t.Errorf("the clock says %v, %v", now, err)
+	}
+	timed.Set(storetest.Down)
+	if _, _, err := c.Now(ctx); !errors.Is(err, storetest.ErrFault) {
+		t.Errorf("a clock that is down: %v", err)
 	}
 	all := func(version string) map[string]error {
 		_, get := s.Get(ctx, "a")
