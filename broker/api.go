@@ -207,10 +207,10 @@ func (b *Broker) answer(w http.ResponseWriter, account string, t *jeton.Token, e
 	}
 	var body []byte
 	if k := b.known(account); k != nil {
-		body = k.view.Load().answer(t, b.now())
+		body = k.view.Load().answer(t, b.here(b.now()))
 	}
 	if body == nil {
-		writeJSON(w, http.StatusOK, "application/json", newTokenAnswer(t, expiresIn(t, b.now())))
+		writeJSON(w, http.StatusOK, "application/json", newTokenAnswer(t, expiresIn(t, b.here(b.now()))))
 		return
 	}
 	writeBody(w, http.StatusOK, "application/json", body)

@@ -34,7 +34,7 @@ func (k *keeper) attempt(ctx context.Context, w want) error {
 		if r.Generation > w.above && k.view.Load().good(now) {
 			return nil
 		}
-		if r.Lease != nil && !watch.dead(at.Version, now, k.b.Lease) {
+		if r.Lease != nil && !watch.dead(at.Version, time.Now(), k.b.Lease) {
 			if !sleep(ctx, followEvery) {
 				return ctx.Err()
 			}
@@ -86,12 +86,12 @@ func (f *followed) dead(version string, now time.Time, lease time.Duration) bool
 func (k *keeper) mayLogIn(r *record, list []jeton.Vars, now time.Time) (jeton.Vars, error) {
 	vars, refused := r.choose(k.account.Dialect, list)
 	if vars == nil {
-		return nil, &LatchedError{Account: k.account.Name, Code: refused.Code, Since: refused.Since}
+		return nil, &LatchedError{Account: k.account.Name, Code: refused.Code, Since: k.b.here(refused.Since)}
 	}
 	if r.Latch != nil {
 		r.Latch, r.Failures, r.NotBefore = nil, 0, time.Time{} // another credential
 	}
-	if wait := r.NotBefore.Sub(now); wait > 0 {
+	if wait := r.NotBefore.Sub(now) + k.b.unsure(); !r.NotBefore.IsZero() && wait > 0 {
 		return nil, &UnavailableError{Account: k.account.Name, Reason: "logins back off after " + r.LastError, RetryAfter: max(wait, time.Second)}
 	}
 	return vars, nil
@@ -104,8 +104,8 @@ type login struct {
 	vars jeton.Vars
 	old  *jeton.Token // that it replaces; nil: none
 
-	began time.Time
-	kind  string // login or refresh
+	began time.Time // by the monotonic clock
+	kind  string    // login or refresh
 
 	turn   chan struct{} // full while somebody writes, who alone may use what follows
 	rec    record
@@ -116,7 +116,7 @@ type login struct {
 // takeLease writes the lease, a new fence, and what is about to be sent, but
 // for a login that ends the old token: that is written when it leaves.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
-	l := &login{k: k, want: w, vars: vars, old: r.token(), began: k.b.now(), kind: "login", turn: make(chan struct{}, 1)}
+	l := &login{k: k, want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login", turn: make(chan struct{}, 1)}
 	if l.refreshWith() != nil {
 		l.kind = "refresh"
 	}
@@ -229,14 +229,15 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 			return nil, notSent{err}
 		}
 	}
-	until := l.k.b.now().Add(l.k.b.Drain + l.k.b.LoginTimeout).Round(0)
+	within := l.k.b.Drain + l.k.b.LoginTimeout
+	until := l.k.b.now().Add(within + l.k.b.unsure()).Round(0)
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	arrived, err := l.k.reserve(ctx, l.vars, until)
 	if err != nil {
 		return nil, notSent{err}
 	}
 	defer arrived()
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
 	if l.k.account.Dialect.Active > 0 {
 		draining, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -275,7 +276,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 		return nil, notSent{err}
 	}
 	r.Header.Set("User-Agent", "jeton")
-	began := l.k.b.now()
+	began, left := l.k.b.now(), time.Now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
 		return nil, notSent{withoutURL(err)}
@@ -283,7 +284,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if err != nil {
 		return nil, withoutURL(err)
 	}
-	arrived := l.k.b.now()
+	arrived := began.Add(time.Since(left))
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
@@ -443,7 +444,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 			r.refuse(r.fingerprint(l.k.account.Dialect, l.vars), refusal.Code, now)
 			r.LastError = "the vendor refused the credentials: " + string(refusal.Code)
 			l.k.b.Logger.Error("the vendor refused the credentials; no more logins until they change", "account", name, "code", string(refusal.Code))
-			return &LatchedError{Account: name, Code: refusal.Code, Since: now}
+			return &LatchedError{Account: name, Code: refusal.Code, Since: l.k.b.here(now)}
 		}
 	}
 	_, early := errors.AsType[notSent](failure)
@@ -465,7 +466,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 			r.LastError = failure.Error()
 		}
 	}
-	r.NotBefore = now.Add(wait)
+	r.NotBefore = now.Add(wait + l.k.b.unsure())
 	l.k.b.Logger.Warn("a login failed", "account", name, "failures", r.Failures, "retry_in", wait, "error", failure)
 	return &UnavailableError{Account: name, Reason: "the login ended with " + r.LastError, RetryAfter: wait, Cause: failure}
 }

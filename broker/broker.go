@@ -66,6 +66,7 @@ type Broker struct {
 	Hosts []string // further names under which the token API may be called; loopback ones always may
 
 	chance func(time.Duration) time.Duration // a part of a length of time; nil: a random one
+	skew   func() time.Duration              // by how much this machine's clock is off; nil: nothing
 
 	once    sync.Once
 	id      string             // names this broker in leases
@@ -79,6 +80,7 @@ type Broker struct {
 	mu      sync.Mutex
 	keepers map[string]*keeper // :: record key -> keeper
 
+	clock     storeClock
 	keyring   keyring
 	metrics   *metrics
 	waiting   atomic.Int64 // readers that wait for a login
@@ -133,6 +135,7 @@ func (b *Broker) init() {
 		b.running, b.stop = context.WithCancel(context.Background())
 		b.sending, b.abort = context.WithCancel(context.Background())
 		b.keepers = map[string]*keeper{}
+		b.clock.turn = make(chan struct{}, 1)
 		b.byName = make(map[string]*entry, len(b.Accounts))
 		for i := range b.Accounts {
 			if a := &b.Accounts[i]; b.byName[a.Name] == nil {
@@ -218,6 +221,7 @@ const grace = 400 * time.Millisecond
 func (b *Broker) Run(ctx context.Context) {
 	b.init()
 	var keeping sync.WaitGroup
+	keeping.Go(func() { b.watchClock(ctx) })
 	started := map[*keeper]bool{}
 	for {
 		again := false

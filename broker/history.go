@@ -32,8 +32,9 @@ const kept = 20
 
 // remember returns the history with this login at its end.
 func (l *login) remember(r *record, failure error, now time.Time) []Event {
+	took := time.Since(l.began)
 	e := Event{
-		At: l.began.Round(0).UTC(), Took: now.Sub(l.began).Milliseconds(), Kind: l.kind, Asked: l.want.asked,
+		At: now.Add(-took).Round(0).UTC(), Took: took.Milliseconds(), Kind: l.kind, Asked: l.want.asked,
 		Replaces: l.rec.Generation, Outcome: "ok", By: l.k.b.id,
 	}
 	switch {
@@ -77,6 +78,9 @@ func (b *Broker) History(ctx context.Context, account string) ([]Event, error) {
 		return nil, err
 	}
 	r, _, err := k.load(ctx)
+	for i := range r.History {
+		r.History[i].At = b.here(r.History[i].At)
+	}
 	return r.History, err
 }
 

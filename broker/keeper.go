@@ -17,8 +17,9 @@ type keeper struct {
 	account Account // the first one that named the credential
 	key     string  // of its record
 
-	view atomic.Pointer[view] // what readers see; never nil
-	gate gate                 // calls through the egress proxy
+	view  atomic.Pointer[view] // what readers see; never nil
+	woken chan struct{}        // holds a signal: the wall clock jumped
+	gate  gate                 // calls through the egress proxy
 
 	mu     sync.Mutex
 	flight *flight             // the attempt that runs now; nil: none
@@ -76,7 +77,7 @@ func (k *keeper) inUse(list []jeton.Vars) jeton.Vars {
 }
 
 func newKeeper(b *Broker, a Account, key string) *keeper {
-	k := &keeper{b: b, account: a, key: key}
+	k := &keeper{b: b, account: a, key: key, woken: make(chan struct{}, 1)}
 	k.view.Store(&view{replaced: make(chan struct{})})
 	return k
 }
@@ -126,10 +127,10 @@ func (k *keeper) token(ctx context.Context, account string, minTTL time.Duration
 // newest reports whether a new token could not live for minTTL either: this
 // one came just now.
 func (k *keeper) newest(v *view, minTTL time.Duration) bool {
-	if v.parsed.Expiry.IsZero() {
+	if v.expiry().IsZero() {
 		return true
 	}
-	lifetime := v.parsed.Expiry.Sub(v.Obtained)
+	lifetime := v.expiry().Sub(v.Obtained)
 	return minTTL >= lifetime && k.b.now().Sub(v.Obtained) < lifetime/2
 }
 
@@ -277,16 +278,16 @@ func (k *keeper) keep(ctx context.Context) {
 		changed, _ = w.Watch(ctx, k.key)
 	}
 	_ = k.read(ctx)
-	looked := k.b.now() // at the credentials of a latched account
+	looked := time.Now() // at the credentials of a latched account
 	for ctx.Err() == nil {
 		now := k.b.now()
 		v := k.view.Load()
 		next := k.next(v, now)
 		if v.Latch != nil && (v.due(now) || !v.good(now)) {
-			next = min(next, latchedEvery-now.Sub(looked))
+			next = min(next, latchedEvery-time.Since(looked))
 		}
 		if next <= 0 {
-			looked = now
+			looked = time.Now()
 			err := k.wait(ctx, want{above: v.Generation, asked: askedRefresh})
 			if err == nil {
 				continue
@@ -296,7 +297,7 @@ func (k *keeper) keep(ctx context.Context) {
 				next = max(next, latchedEvery)
 			}
 		}
-		if changed == nil {
+		if changed == nil || v.Salt == nil { // the record was never read
 			next = min(next, pollEvery)
 		}
 		t := time.NewTimer(next)
@@ -306,6 +307,7 @@ func (k *keeper) keep(ctx context.Context) {
 			if !ok {
 				changed = nil
 			}
+		case <-k.woken:
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -367,16 +369,14 @@ func (k *keeper) status(s *Status, now time.Time) {
 		if t.IsZero() {
 			return nil
 		}
-		t = t.UTC()
+		t = k.b.here(t).UTC()
 		return &t
 	}
 	s.RefreshAt, s.ObtainedAt = instant(v.RefreshAt), instant(v.Obtained)
 	if v.Lease != nil {
 		s.Holder = v.Lease.Holder
 	}
-	if v.parsed != nil {
-		s.ExpiresAt = instant(v.parsed.Expiry)
-	}
+	s.ExpiresAt = instant(v.expiry())
 	if v.NotBefore.After(now) {
 		s.RetryAt = instant(v.NotBefore)
 	}

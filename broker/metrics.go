@@ -109,9 +109,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		v := k.view.Load()
 		if v.Token != nil {
-			gauge(obtainedDesc, float64(v.Obtained.Unix()), a.Name)
+			gauge(obtainedDesc, float64(g.b.here(v.Obtained).Unix()), a.Name)
 			if !v.expiry().IsZero() {
-				gauge(expiryDesc, float64(v.expiry().Unix()), a.Name)
+				gauge(expiryDesc, float64(v.parsed.Expiry.Unix()), a.Name)
 			}
 		}
 		gauge(generationDesc, float64(v.Generation), a.Name)

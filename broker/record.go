@@ -20,7 +20,8 @@ import (
 )
 
 // A record is what all brokers know of one login credential, kept as JSON
-// under broker/<dialect>/<digest of the identity>.
+// under broker/<dialect>/<digest of the identity>. Its times are on the store's
+// clock.
 type record struct {
 	V   int    `json:"v"`   // 1
 	Rev uint64 `json:"rev"` // counts writes, so that an answer which is overtaken can be told
@@ -80,6 +81,7 @@ type latch struct {
 	Since time.Time  `json:"since"`
 }
 
+// token returns the token with its expiry on the store's clock.
 func (r *record) token() *jeton.Token {
 	if r.Token == nil {
 		return nil
@@ -231,13 +233,18 @@ func (a *Account) recordKey(vars jeton.Vars) string {
 
 // load reads the record. A record that is not there is a new one.
 func (k *keeper) load(ctx context.Context) (record, store.Record, error) {
+	unclear := k.b.readClock(ctx)
 	at, err := k.b.Store.Get(ctx, k.key)
+	if unclear != nil && (err == nil || errors.Is(err, store.ErrNotFound)) {
+		return record{}, store.Record{}, unclear
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		salt := make([]byte, 32)
 		_, _ = rand.Read(salt) // it never fails
 		return record{V: 1, Salt: salt}, store.Record{Key: k.key}, nil
 	}
 	if err != nil {
+		k.b.clock.deaf.Store(0) // it answers nothing at all
 		k.b.metrics.store.WithLabelValues("read").Inc()
 		return record{}, store.Record{}, fmt.Errorf("broker: read the record: %w", err)
 	}

@@ -165,7 +165,7 @@ func (b *Broker) writeLine(w http.ResponseWriter, t *jeton.Token) error {
 	var line []byte
 	if t != nil {
 		var err error
-		if line, err = json.Marshal(newTokenAnswer(t, expiresIn(t, b.now()))); err != nil {
+		if line, err = json.Marshal(newTokenAnswer(t, expiresIn(t, b.here(b.now())))); err != nil {
 			return err
 		}
 	}

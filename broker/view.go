@@ -13,7 +13,7 @@ import (
 // published.
 type view struct {
 	record
-	parsed *jeton.Token // of record.Token
+	parsed *jeton.Token // of record.Token; its expiry is on this machine's clock
 
 	// held says that a login was sent which ends the token of this view, so
 	// that readers wait for the one that it brings.
@@ -27,28 +27,62 @@ type view struct {
 	rendered atomic.Pointer[rendered] // the answer of the token API, as it was last; nil: not asked for yet
 }
 
-// expiry returns when the token expires; zero if that is not known.
+// expiry returns when the token expires, on the store's clock; zero if that is
+// not known.
 func (v *view) expiry() time.Time {
-	if v.parsed == nil {
+	if v.Token == nil {
 		return time.Time{}
 	}
-	return v.parsed.Expiry
+	return v.Token.Expiry
 }
 
 // good reports whether the token may be given out.
 func (v *view) good(now time.Time) bool {
-	return !v.held && !v.Ended && v.parsed.Valid(now, 0)
+	return !v.held && !v.Ended && v.lives(now, 0)
+}
+
+// lives reports whether there is a token that has not expired, and will not
+// for ttl.
+func (v *view) lives(now time.Time, ttl time.Duration) bool {
+	return v.Token != nil && v.Token.Access != "" && (v.Token.Expiry.IsZero() || now.Add(ttl).Before(v.Token.Expiry))
 }
 
 // young reports whether a token that a report brought about cannot have expired
 // yet. Where its expiry is not known, a report is how one learns of it.
 func (v *view) young(now time.Time) bool {
-	return !v.parsed.Expiry.IsZero() || now.Sub(v.Obtained) < 5*time.Minute
+	return !v.expiry().IsZero() || now.Sub(v.Obtained) < 5*time.Minute
 }
 
 // due reports whether the token is to be replaced ahead of its expiry.
 func (v *view) due(now time.Time) bool {
 	return v.Token != nil && !v.RefreshAt.IsZero() && !now.Before(v.RefreshAt)
+}
+
+// shown returns the view of a record.
+func (k *keeper) shown(r record) *view {
+	v := &view{record: r, parsed: r.token(), replaced: make(chan struct{})}
+	if v.parsed != nil {
+		v.parsed.Expiry = k.b.here(v.parsed.Expiry)
+	}
+	return v
+}
+
+// showAgain publishes the same record to readers whose clock has changed, and
+// wakes all who wait for a time.
+func (k *keeper) showAgain() {
+	for {
+		now := k.view.Load()
+		next := k.shown(now.record)
+		next.held = now.held
+		if k.view.CompareAndSwap(now, next) {
+			close(now.replaced)
+			break
+		}
+	}
+	select {
+	case k.woken <- struct{}{}:
+	default: // it will be
+	}
 }
 
 // publish makes a record what readers see, unless they see a newer one: an
@@ -58,7 +92,7 @@ func (k *keeper) publish(r record) {
 	if reflect.DeepEqual(k.view.Load().record, r) {
 		return // or each look at the record would wake those who wait for a change
 	}
-	next := &view{record: r, parsed: r.token(), replaced: make(chan struct{})}
+	next := k.shown(r)
 	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
 		next.held = true
 	}
@@ -109,7 +143,7 @@ func (v *view) trust(now time.Time) {
 // cached returns the token that readers get without waiting, or nil.
 func (k *keeper) cached(now time.Time, minTTL time.Duration) *jeton.Token {
 	v := k.view.Load()
-	if !v.good(now) || minTTL > 0 && !v.parsed.Valid(now, minTTL) {
+	if !v.good(now) || minTTL > 0 && !v.lives(now, minTTL) {
 		return nil
 	}
 	if v.due(now) {
