@@ -60,11 +60,11 @@ func TestSkewedReaders(t *testing.T) {
 				t.Errorf("broker %d: its token expires %v beside the others'", i, off)
 			}
 			s := b.Status(ctx)[0]
-			if off := s.ObtainedAt.Add(-skews[i]).Sub(time.Now()).Abs(); off > 5*time.Second {
+			if off := time.Until(s.ObtainedAt.Add(-skews[i])).Abs(); off > 5*time.Second {
 				t.Errorf("broker %d shows a time that is %v off", i, off)
 			}
 			events, err := b.History(ctx, "a")
-			if err != nil || len(events) != 1 || events[0].At.Add(-skews[i]).Sub(time.Now()).Abs() > 5*time.Second {
+			if err != nil || len(events) != 1 || time.Until(events[0].At.Add(-skews[i])).Abs() > 5*time.Second {
 				t.Errorf("broker %d: %v %v", i, events, err)
 			}
 		}
@@ -172,7 +172,7 @@ func TestClockSteps(t *testing.T) {
 			time.Sleep(40 * time.Minute)
 			skew.Add(int64(step))
 			if step < 0 {
-				back := b.now().Sub(time.Now()).Abs()
+				back := time.Until(b.now()).Abs()
 				if back > time.Second {
 					t.Errorf("a clock that is set back by %v takes the broker back by %v", -step, back)
 				}
