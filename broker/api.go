@@ -94,7 +94,7 @@ func (b *Broker) TokenAPI() http.Handler {
 		for i := range all {
 			if account, ok := all[i].match(path); ok {
 				if allowed(w, r, all[i].method) && granted(w, c, account) {
-					all[i].serve(w, r, account)
+					all[i].serve(w, b.traced(r), account)
 				}
 				return
 			}

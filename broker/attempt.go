@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
@@ -22,7 +23,8 @@ import (
 //
 // A store that is down ends it: without a lease nobody knows who logs in, and
 // a fleet that logged in anyway would be the herd that the vendor bans.
-func (k *keeper) attempt(ctx context.Context, w want) error {
+func (k *keeper) attempt(ctx context.Context, w want, t *trail) (err error) {
+	defer func() { t.end(err) }()
 	var watch followed
 	for {
 		r, at, err := k.load(ctx)
@@ -35,6 +37,7 @@ func (k *keeper) attempt(ctx context.Context, w want) error {
 			return nil
 		}
 		if r.Lease != nil && !watch.dead(at.Version, time.Now(), k.b.Lease) {
+			t.follow(r.Lease)
 			if !sleep(ctx, followEvery) {
 				return ctx.Err()
 			}
@@ -55,6 +58,7 @@ func (k *keeper) attempt(ctx context.Context, w want) error {
 		if err != nil {
 			return err
 		}
+		l.span = t.lead(l, r.Lease)
 		err = l.run(ctx)
 		if _, refused := errors.AsType[*LatchedError](err); !refused || len(list) == 1 {
 			return err
@@ -106,6 +110,7 @@ type login struct {
 
 	began time.Time // by the monotonic clock
 	kind  string    // login or refresh
+	span  *span
 
 	turn   chan struct{} // full while somebody writes, who alone may use what follows
 	rec    record
@@ -224,6 +229,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 			return token, err
 		}
 		l.k.b.Logger.Info("the refresh token was refused; logging in", "account", l.k.account.Name, "code", string(refusal.Code))
+		l.span.event("refresh refused, logging in", attribute.String("jeton.code", string(refusal.Code)))
 		l.old.RefreshToken, l.kind = jeton.Secret{}, "login"
 		if err := l.write(ctx, func(r *record) { r.Intent, r.Token = l.intent("login", r), storeToken(l.old) }); err != nil {
 			return nil, notSent{err}
@@ -233,7 +239,9 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 	until := l.k.b.now().Add(within + l.k.b.unsure()).Round(0)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	asked := time.Now()
 	arrived, err := l.k.reserve(ctx, l.vars, until)
+	l.span.spent("jeton.budget_wait_ms", asked)
 	if err != nil {
 		return nil, notSent{err}
 	}
@@ -246,6 +254,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		defer func() {
 			release()
 			l.k.b.metrics.handover.WithLabelValues(l.k.account.Name).Observe(time.Since(began).Seconds())
+			l.span.spent("jeton.handover_ms", began)
 		}()
 		if draining.Err() != nil {
 			return nil, errStopping
@@ -276,6 +285,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 		return nil, notSent{err}
 	}
 	r.Header.Set("User-Agent", "jeton")
+	l.span.sent(r.Method, r.URL)
 	began, left := l.k.b.now(), time.Now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
@@ -285,6 +295,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 		return nil, withoutURL(err)
 	}
 	arrived := began.Add(time.Since(left))
+	l.span.answered(answer.StatusCode)
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
@@ -346,17 +357,22 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 		result = l.failed(&r, failure, now)
 	}
 	r.History = l.remember(&r, failure, now)
+	l.span.brought(l, &r, failure)
 	if !l.fenced {
 		mine := r
 		mine.Rev++
 		l.k.publish(mine)
 	}
 	if l.trySave(ctx, &r) {
+		l.span.end()
 		return result
 	}
+	l.span.event("not saved yet")
 	l.k.b.work.Go(func() {
+		defer l.span.end()
 		for wait := 100 * time.Millisecond; sleep(l.k.b.sending, wait); wait = min(2*wait, 5*time.Second) {
 			if l.trySave(ctx, &r) {
+				l.span.event("saved late")
 				return
 			}
 		}
@@ -400,6 +416,7 @@ func (l *login) overtaken(ctx context.Context, mine *record) (settled bool, err 
 		return false, nil
 	}
 	l.k.b.Logger.Warn("another broker took the login over", "account", l.k.account.Name)
+	l.span.event("lease lost to another broker")
 	if l.k.account.Dialect.Active == 0 || mine.Generation == l.rec.Generation {
 		l.k.publish(now)
 		return true, nil

@@ -22,6 +22,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/store"
@@ -51,6 +53,9 @@ type Broker struct {
 
 	HTTP   http.RoundTripper // how vendors are reached; nil: a transport with time-outs of its own
 	Logger *slog.Logger      // nil: no log
+
+	Traces    trace.TracerProvider // makes a span of each login and refresh, and of calls that carry a traceparent; nil: none
+	Propagate bool                 // egress calls take traceparent and tracestate on to vendors; false: neither, nor a caller's own
 
 	Name string // names this broker to people, in leases and in the history; empty: by chance only
 
@@ -83,6 +88,7 @@ type Broker struct {
 	clock     storeClock
 	keyring   keyring
 	metrics   *metrics
+	tracer    trace.Tracer // nil: no spans
 	waiting   atomic.Int64 // readers that wait for a login
 	followers atomic.Int64 // long polls and streams that run
 
@@ -150,6 +156,9 @@ func (b *Broker) init() {
 			}
 		}
 		b.metrics = newMetrics(b)
+		if b.Traces != nil {
+			b.tracer = b.Traces.Tracer("github.com/jetonhq/jeton/broker")
+		}
 		if b.Logger == nil {
 			b.Logger = slog.New(slog.DiscardHandler)
 		}

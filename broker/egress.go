@@ -43,6 +43,8 @@ func (b *Broker) Egress() http.Handler {
 			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "the body could not be read"})
 			return
 		}
+		r, span := b.traceCall(r, account, to)
+		defer span.end()
 		proxy := &httputil.ReverseProxy{
 			Rewrite: func(p *httputil.ProxyRequest) {
 				p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = to.Scheme, to.Host, to.Host
@@ -54,6 +56,7 @@ func (b *Broker) Egress() http.Handler {
 				for _, name := range []string{"Authorization", "Cookie", "Proxy-Authorization", VarsHeader} {
 					p.Out.Header.Del(name)
 				}
+				b.propagate(p.Out.Context(), p.Out.Header)
 				if _, there := p.In.Header["User-Agent"]; !there {
 					p.Out.Header.Set("User-Agent", "") // none, not Go's
 				}
@@ -62,10 +65,12 @@ func (b *Broker) Egress() http.Handler {
 			FlushInterval: -1,
 			ModifyResponse: func(answer *http.Response) error {
 				b.metrics.called(account, answer.StatusCode)
+				span.called(answer.StatusCode)
 				return nil
 			},
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 				b.metrics.called(account, 0)
+				span.called(0)
 				b.egressError(w, err)
 			},
 		}

@@ -30,7 +30,7 @@ func TestReadersDoNotWaitForDrain(t *testing.T) {
 			t.Fatal(err)
 		}
 		k, _ := b.keeper(t.Context(), "a")
-		k.join(want{above: 1})
+		k.join(t.Context(), want{above: 1})
 		time.Sleep(time.Second)
 		began := time.Now()
 		token, err := b.Token(t.Context(), "a", 0)
@@ -57,7 +57,7 @@ func TestCloseEndsDrain(t *testing.T) {
 			t.Fatal(err)
 		}
 		k, _ := b.keeper(ctx, "a")
-		k.join(want{above: 1})
+		k.join(t.Context(), want{above: 1})
 		time.Sleep(time.Second)
 		cancel()
 		<-done

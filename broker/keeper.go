@@ -90,7 +90,7 @@ func (k *keeper) refreshAhead(v *view, now time.Time) {
 	if k.flying.Load() {
 		return // already; readers take no lock while it runs
 	}
-	k.join(want{above: v.Generation, asked: askedRefresh})
+	k.join(context.Background(), want{above: v.Generation, asked: askedRefresh})
 }
 
 // token waits for a token.
@@ -212,15 +212,16 @@ type want struct {
 
 // A flight is one attempt that all who want the same share.
 type flight struct {
-	want want
-	done chan struct{} // closed when it ended
-	err  error         // readable then
+	want  want
+	trail *trail
+	done  chan struct{} // closed when it ended
+	err   error         // readable then
 }
 
 // wait joins the attempt that runs, or begins one, and waits for its end.
 func (k *keeper) wait(ctx context.Context, w want) error {
 	for {
-		f, mine := k.join(w)
+		f, mine := k.join(ctx, w)
 		if f == nil {
 			return nil // it is there already
 		}
@@ -242,19 +243,21 @@ func (k *keeper) wait(ctx context.Context, w want) error {
 }
 
 // join returns the attempt that runs and whether it brings what is wanted. If
-// none runs it begins one that does.
-func (k *keeper) join(w want) (f *flight, mine bool) {
+// none runs it begins one that does. Of ctx only the span counts.
+func (k *keeper) join(ctx context.Context, w want) (f *flight, mine bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if v := k.view.Load(); v.Generation > w.above && v.good(k.b.now()) {
 		return nil, true
 	}
 	if f := k.flight; f != nil {
+		f.trail.join(ctx)
 		return f, f.want.above >= w.above && (f.want.reported || !w.reported)
 	}
-	f = &flight{want: w, done: make(chan struct{})}
+	f = &flight{want: w, trail: newTrail(k, w), done: make(chan struct{})}
+	f.trail.join(ctx)
 	if k.b.begin(func() {
-		f.err = k.attempt(k.b.running, w)
+		f.err = k.attempt(k.b.running, w, f.trail)
 		k.mu.Lock()
 		k.flight = nil
 		k.flying.Store(false)

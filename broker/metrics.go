@@ -46,15 +46,21 @@ func (m *metrics) exchanged(account string, x *dialect.Exchange, err error) {
 	if x.Kind == dialect.KindRefresh {
 		kind = "refresh"
 	}
-	outcome := "ok"
+	m.exchanges.WithLabelValues(account, kind, outcomeOf(err)).Inc()
+}
+
+// outcomeOf says in a word how an exchange ended.
+func outcomeOf(err error) string {
 	if refusal, ok := errors.AsType[*jeton.Error](err); ok {
-		outcome = string(refusal.Code)
-	} else if _, ok := errors.AsType[notSent](err); ok {
-		outcome = "not_sent"
-	} else if err != nil {
-		outcome = "unknown"
+		return string(refusal.Code)
 	}
-	m.exchanges.WithLabelValues(account, kind, outcome).Inc()
+	if _, ok := errors.AsType[notSent](err); ok {
+		return "not_sent"
+	}
+	if err != nil {
+		return "unknown"
+	}
+	return "ok"
 }
 
 // called counts one call through the egress proxy; a status of 0 is no answer.

@@ -27,6 +27,7 @@ type config struct {
 	guard   *guardConfig
 	broker  *brokerConfig
 	console *consoleConfig
+	traces  *tracesConfig
 }
 
 type issuerConfig struct {
@@ -200,6 +201,12 @@ func (c *config) checkSecrets() error {
 	_, err := c.sealKeys()
 	_, storeErr := c.store.address()
 	errs := []error{err, storeErr}
+	if c.traces != nil {
+		for _, h := range c.traces.headers {
+			_, err := h.from.read()
+			errs = append(errs, err)
+		}
+	}
 	if c.broker != nil {
 		for _, a := range c.broker.accounts {
 			for n := range a.credentials() {
@@ -218,6 +225,11 @@ func (c *config) checkSecrets() error {
 // references lists all references.
 func (c *config) references() []reference {
 	list := append(c.store.references(), c.seal...)
+	if c.traces != nil {
+		for _, h := range c.traces.headers {
+			list = append(list, h.from)
+		}
+	}
 	if c.broker != nil {
 		for _, a := range c.broker.accounts {
 			for _, v := range a.vars {

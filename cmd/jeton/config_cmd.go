@@ -119,6 +119,9 @@ func (c *config) tree() yaml.MapSlice {
 		t = append(t, yaml.MapItem{Key: "console", Value: yaml.MapSlice{
 			{Key: "listen", Value: c.console.listen.text}, {Key: "url", Value: c.console.url}}})
 	}
+	if c.traces != nil {
+		t = append(t, yaml.MapItem{Key: "traces", Value: c.traces.tree()})
+	}
 	return t
 }
 

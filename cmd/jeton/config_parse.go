@@ -35,7 +35,7 @@ func parseConfig(file, dir string, src []byte) (*config, error) {
 	}
 	p := &parser{dir: dir}
 	c := &config{file: file, store: storeURL{kind: "memory"}}
-	if !p.mapping(root, "the file", "store", "seal", "issuer", "guard", "broker", "console") {
+	if !p.mapping(root, "the file", "store", "seal", "issuer", "guard", "broker", "console", "traces") {
 		return nil, errors.Join(p.errs...)
 	}
 	for _, pair := range root.Pairs {
@@ -53,6 +53,8 @@ func parseConfig(file, dir string, src []byte) (*config, error) {
 			c.broker = p.broker(n)
 		case "console":
 			c.console = p.console(n)
+		case "traces":
+			c.traces = p.traces(n)
 		}
 	}
 	if len(p.errs) == 0 {
@@ -80,6 +82,10 @@ func (p *parser) together(root yamlnode.Node, c *config) {
 	if c.console != nil && c.issuer == nil {
 		n, _ := root.Get("console")
 		p.fail(n, "the console shows realms, and the file declares no issuer")
+	}
+	if c.traces != nil && c.broker == nil {
+		n, _ := root.Get("traces")
+		p.fail(n, "the broker is what traces tell of, and the file declares none")
 	}
 	if c.guard != nil {
 		p.upstreamsWith(c)

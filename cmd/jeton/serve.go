@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/jetonhq/jeton/broker"
 	"github.com/jetonhq/jeton/console"
@@ -63,6 +64,7 @@ type server struct {
 	issuer  *issuer.Server           // nil: none
 	broker  *broker.Broker           // nil: none
 	console *console.Console         // nil: none
+	traces  *sdktrace.TracerProvider // nil: none
 	samples map[string]http.Handler  // :: realm -> API behind a guard at the realm's own prefix; only dev has any
 
 	cancel     context.CancelFunc // ends requests
@@ -110,6 +112,12 @@ func (s *server) open(ctx context.Context) (err error) {
 	if c.broker != nil {
 		s.broker = newBroker(c.broker.accounts, s.state, s.logger)
 		s.broker.Callers = brokerCallers(c.broker.callers)
+		if c.traces != nil {
+			if s.traces, err = newTraces(c.traces, s.broker.Name, s.logger); err != nil {
+				return err
+			}
+			s.broker.Traces, s.broker.Propagate = s.traces, c.traces.propagate
+		}
 		f := s.front(c.broker.listen)
 		f.routes = append(f.routes, route{prefix: "/to", handler: streaming(s.broker.Egress())}, route{handler: s.broker.TokenAPI()})
 	}
@@ -269,10 +277,15 @@ func (s *server) wait(ctx context.Context) (err error) {
 		s.logger.Info("ending")
 	case err = <-s.failed:
 	}
+	ending, cancel := context.WithTimeout(context.Background(), 900*time.Millisecond) // all of it is to take less than a second
+	defer cancel()
 	s.cancelWork() // the broker waits a moment for a login that was sent
 	s.shutdown()
 	s.cancel()
 	s.work.Wait()
+	if s.traces != nil {
+		_ = s.traces.Shutdown(ending) // sends what there is; an error was logged
+	}
 	return errors.Join(err, s.close())
 }
 
