@@ -226,7 +226,7 @@ func outcome(failure error) string {
 // traced returns the request with the caller's span in its context, if it
 // names one and somebody wants to know.
 func (b *Broker) traced(r *http.Request) *http.Request {
-	if b.tracer == nil || r.Header.Get("traceparent") == "" {
+	if b.tracer == nil || r.Header["Traceparent"] == nil {
 		return r
 	}
 	return r.WithContext(propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header)))
