@@ -314,8 +314,9 @@ func (b *Broker) known(name string) *keeper {
 	return nil
 }
 
-// Token returns a token of the account that is good for minTTL at least or, if
-// no token lives that long, the newest one. It comes from memory and does not
+// Token returns a token of the account that is good for minTTL at least, or one
+// that has half of its life left, so that no reader can cause a login a minute.
+// It comes from memory and does not
 // wait, unless there is no such token: then it waits for a login that all who
 // wait share, for [Broker.Wait] and as long as ctx allows.
 //

@@ -131,7 +131,7 @@ func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate, until 
 		now := k.b.now().Add(-k.b.unsure())
 		used := b.Logins[:0]
 		for _, t := range b.Logins {
-			if now.Sub(t) < rate.Per {
+			if age := now.Sub(t); age < rate.Per && age > -time.Hour { // else a clock was far ahead
 				used = append(used, t)
 			}
 		}

@@ -106,16 +106,16 @@ func (k *keeper) token(ctx context.Context, account string, minTTL time.Duration
 			return t, nil
 		}
 		// A token that is good but does not live for minTTL is replaced, unless
-		// a new one would not live that long either.
+		// it came not long ago.
 		w := want{above: v.Generation, asked: askedRead}
 		if v.good(k.b.now()) {
 			w.asked = askedMinTTL
 		}
-		if v.good(k.b.now()) && k.newest(v, minTTL) {
+		if v.good(k.b.now()) && k.newest(v) {
 			return v.parsed, nil
 		}
 		err := k.wait(wait, w)
-		if v := k.view.Load(); v.good(k.b.now()) && (err != nil || k.newest(v, minTTL)) {
+		if v := k.view.Load(); v.good(k.b.now()) && (err != nil || k.newest(v)) {
 			return v.parsed, nil // the old one is better than none
 		}
 		if err != nil {
@@ -124,14 +124,13 @@ func (k *keeper) token(ctx context.Context, account string, minTTL time.Duration
 	}
 }
 
-// newest reports whether a new token could not live for minTTL either: this
-// one came just now.
-func (k *keeper) newest(v *view, minTTL time.Duration) bool {
-	if v.expiry().IsZero() {
-		return true
-	}
+// newest reports whether the token is to do for a reader whose minTTL it does
+// not live for: a new one could not be better, or came not long ago. So however
+// long readers want a token to live, they bring about one login in half a
+// lifetime.
+func (k *keeper) newest(v *view) bool {
 	lifetime := v.expiry().Sub(v.Obtained)
-	return minTTL >= lifetime && k.b.now().Sub(v.Obtained) < lifetime/2
+	return v.expiry().IsZero() || k.b.now().Sub(v.Obtained) < lifetime/2
 }
 
 // named puts the account into an error, and tells a reader's own end from a

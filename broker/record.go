@@ -100,6 +100,17 @@ func storeToken(t *jeton.Token) *storedToken {
 	}
 }
 
+// spend forgets the refresh token: it was sent, and no answer came that says
+// whether the vendor took it. To present it again can end all tokens that came
+// of the same login, the access token that is good among them.
+func (r *record) spend() {
+	if r.Token != nil {
+		token := *r.Token // views share it
+		token.Refresh = ""
+		r.Token = &token
+	}
+}
+
 // fingerprint tells credentials apart without showing them. It is keyed, so
 // that whoever reads the record cannot try passwords against it.
 func (r *record) fingerprint(d *dialect.Dialect, vars jeton.Vars) string {
@@ -255,7 +266,19 @@ func (k *keeper) load(ctx context.Context) (record, store.Record, error) {
 	if r.V != 1 {
 		return record{}, store.Record{}, fmt.Errorf("broker: the record has form %d, which this version does not know", r.V)
 	}
+	r.mend(k.b.now())
 	return r, at, nil
+}
+
+// mend drops what only a clock that was far ahead can have written: a machine's
+// that was set right since, or a store's. Else an account would wait for years.
+func (r *record) mend(now time.Time) {
+	if r.NotBefore.Sub(now) > 2*longestRetry {
+		r.NotBefore = time.Time{}
+	}
+	if r.Obtained.Sub(now) > time.Hour && !r.RefreshAt.IsZero() {
+		r.RefreshAt = time.Unix(0, 0).UTC() // the token may have expired
+	}
 }
 
 // save writes the record if it is still at the version that was read, and

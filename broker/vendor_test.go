@@ -42,6 +42,8 @@ type vendor struct {
 	forbid    bool // refuse every call, whatever the token
 	seen      []string
 	silent    bool // say nothing of a lifetime
+	strict    bool // a refresh token that is presented again ends all tokens
+	replays   int  // how often that was so
 	n         int
 }
 
@@ -102,6 +104,11 @@ func (v *vendor) serve(w http.ResponseWriter, r *http.Request, body []byte) (los
 	}
 	if x.Kind == dialect.KindRefresh {
 		if !v.refresh[vars["refresh_token"]] {
+			if v.strict {
+				v.replays++
+				clear(v.live)
+				clear(v.refresh)
+			}
 			v.d.WriteTokenError(w, "v", jeton.Refuse(jeton.InvalidGrant, ""))
 			return false
 		}

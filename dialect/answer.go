@@ -3,6 +3,7 @@ package dialect
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -150,8 +151,8 @@ func errorCode(doc any) (jeton.Code, bool) {
 // retryAfter reads RFC 9110 section 10.2.3: seconds or a date.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	s := header.Get("Retry-After")
-	if n, err := strconv.ParseInt(s, 10, 32); err == nil && n >= 0 {
-		return time.Duration(n) * time.Second
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return seconds64(float64(n)) // however many they are
 	}
 	if t, err := http.ParseTime(s); err == nil && t.After(now) {
 		return t.Sub(now)

@@ -199,6 +199,8 @@ func TestReadResponseRefusals(t *testing.T) {
 		{"altrata", 400, "", "", jeton.InvalidRequest, 0},
 		{"altrata", 503, "7", `{"error":"invalid_client"}`, jeton.Unavailable, 7 * time.Second},
 		{"altrata", 302, "", "", jeton.InvalidRequest, 0},
+		{"altrata", 429, "99999999999999999999", "", jeton.SlowDown, 100 * 365 * 24 * time.Hour},
+		{"altrata", 429, "-1", "", jeton.SlowDown, 0},
 	} {
 		d := load(t, c.dialect)
 		_, err := d.ReadResponse(d.Login, c.status, http.Header{"Retry-After": {c.retry}}, []byte(c.body), now)
