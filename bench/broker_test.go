@@ -1,10 +1,17 @@
 package bench_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jetonhq/jeton"
@@ -77,3 +84,74 @@ func fetch(url, authorization string) (answer, error) {
 	resp.Header.Del("Content-Length")
 	return answer{resp.Header, body}, err
 }
+
+// BenchmarkEgress calls an API through the egress proxy, and through a
+// ReverseProxy that wears a token which it knows beforehand. Both use the same
+// transport settings and a pool of buffers.
+func BenchmarkEgress(b *testing.B) {
+	for _, c := range []struct {
+		name, method string
+		answer, body int // bytes
+	}{{"small", "GET", 1 << 10, 0}, {"large", "GET", 64 << 10, 0}, {"post", "POST", 1 << 10, 1 << 10}} {
+		b.Run(c.name, func(b *testing.B) {
+			answer := bytes.Repeat([]byte("x"), c.answer)
+			upstream := serveHTTP(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if r.Header.Get("Authorization") != "Bearer token" || r.URL.Path != "/orders/1" {
+					w.WriteHeader(http.StatusForbidden)
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+				_, _ = w.Write(answer)
+			}))
+			to := &url.URL{Scheme: "http", Host: upstream}
+			br := newBroker(b, &slowVendor{lifetime: "86400"}, 0)
+			br.Accounts[0].Origin = to
+			br.HTTP = &loginAt{login: br.HTTP, calls: newTransport()}
+			peer := &httputil.ReverseProxy{
+				Rewrite: func(p *httputil.ProxyRequest) {
+					p.SetURL(to)
+					p.Out.Header.Set("Authorization", "Bearer token")
+				},
+				Transport: newTransport(), BufferPool: new(buffers),
+			}
+			request := func(path string) string {
+				return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+					c.method, path, c.body, bytes.Repeat([]byte("y"), c.body))
+			}
+			compare(b, newCrowd(b, serveHTTP(b, br.Egress()), request("/to/account/orders/1"), 32),
+				newCrowd(b, serveHTTP(b, peer), request("/orders/1"), 32))
+		})
+	}
+}
+
+// newTransport has the settings of a broker's own transport.
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 64
+	return t
+}
+
+// A loginAt sends calls to one place and logins to another.
+type loginAt struct{ login, calls http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (t *loginAt) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/token") {
+		return t.login.RoundTrip(r)
+	}
+	return t.calls.RoundTrip(r)
+}
+
+type buffers struct{ free sync.Pool }
+
+// Get implements [httputil.BufferPool].
+func (p *buffers) Get() []byte {
+	if b, ok := p.free.Get().(*[32 << 10]byte); ok {
+		return b[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put implements [httputil.BufferPool].
+func (p *buffers) Put(b []byte) { p.free.Put((*[32 << 10]byte)(b)) }

@@ -99,6 +99,9 @@ type Broker struct {
 type entry struct {
 	account *Account
 	keeper  atomic.Pointer[keeper] // nil until the account's variables were resolved
+
+	resolving sync.Mutex               // held by the call that resolves them again
+	resolved  atomic.Pointer[resolved] // for calls; nil: not yet
 }
 
 // ErrUnknownAccount says that there is no account of a name.

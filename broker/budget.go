@@ -88,12 +88,12 @@ func (k *keeper) budgetsNow(ctx context.Context, a Account) (list []Budget) {
 	if len(a.Dialect.Rate) == 0 {
 		return nil
 	}
-	vars, err := k.callVars(ctx, a)
+	way, err := k.way(ctx, a.Name)
 	if err != nil {
 		return nil
 	}
 	now := k.b.now()
-	for _, l := range k.limits(vars) {
+	for _, l := range k.limits(way.vars) {
 		var b budget
 		at, err := k.b.Store.Get(ctx, l.key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) || err == nil && json.Unmarshal(at.Value, &b) != nil {

@@ -22,58 +22,8 @@ type keeper struct {
 	gate  gate                 // calls through the egress proxy
 
 	mu     sync.Mutex
-	flight *flight             // the attempt that runs now; nil: none
-	flying atomic.Bool         // there is one; readers look without the lock
-	known  map[string]resolved // :: account -> its variables as they were last resolved
-}
-
-// resolved are an account's variables at a time.
-type resolved struct {
-	list []jeton.Vars // credentials, in order; one at least
-	at   time.Time
-}
-
-// resolveEvery is how old an account's variables may be in a call.
-const resolveEvery = time.Second
-
-// callVars returns an account's variables for a call, to be changed by
-// nobody. Calls outlive what they were resolved from: a file that is being
-// replaced does not stop calls whose token is good.
-func (k *keeper) callVars(ctx context.Context, a Account) (jeton.Vars, error) {
-	k.mu.Lock()
-	last, ok := k.known[a.Name]
-	k.mu.Unlock()
-	if ok && time.Since(last.at) < resolveEvery {
-		return k.inUse(last.list), nil
-	}
-	list, err := a.credentials(ctx)
-	if err != nil && ok {
-		k.b.Logger.Warn("an account's variables could not be read; calls go on with the last ones", "account", a.Name, "error", err)
-		return k.inUse(last.list), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.known == nil {
-		k.known = map[string]resolved{}
-	}
-	k.known[a.Name] = resolved{list, time.Now()}
-	return k.inUse(list), nil
-}
-
-// inUse returns the credential that brought the token: a call may have to wear
-// a part of it.
-func (k *keeper) inUse(list []jeton.Vars) jeton.Vars {
-	if v := k.view.Load(); len(list) > 1 {
-		for _, vars := range list {
-			if v.fingerprint(k.account.Dialect, vars) == v.Taken {
-				return vars
-			}
-		}
-	}
-	return list[0]
+	flight *flight     // the attempt that runs now; nil: none
+	flying atomic.Bool // there is one; readers look without the lock
 }
 
 func newKeeper(b *Broker, a Account, key string) *keeper {

@@ -23,6 +23,7 @@ type Source struct {
 	account string
 	base    http.RoundTripper
 	vars    jeton.Vars // chosen per call; nil: the account's
+	own     bool       // the headers of the requests are nobody else's
 }
 
 var (
@@ -79,13 +80,13 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	a, vars, err := s.variables(r.Context(), k)
+	way, err := k.way(r.Context(), s.account)
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
-	to, err := a.Dialect.CallURL(a.Origin, vars)
-	if err == nil && (r.URL.Scheme != to.Scheme || !strings.EqualFold(r.URL.Host, to.Host)) {
+	way = way.with(s.vars)
+	if err = way.bad; err == nil && (r.URL.Scheme != way.to.Scheme || !strings.EqualFold(r.URL.Host, way.to.Host)) {
 		if r.Response != nil {
 			return s.base.RoundTrip(r)
 		}
@@ -106,7 +107,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		leave()
 		return nil, err
 	}
-	if !a.Dialect.Rejected(answer.StatusCode, answer.Header) {
+	if !way.account.Dialect.Rejected(answer.StatusCode, answer.Header) {
 		answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 		return answer, nil
 	}
@@ -149,42 +150,28 @@ func (s *Source) enter(ctx context.Context, k *keeper) (*jeton.Token, func(), er
 	}
 }
 
-// variables returns the account with its variables, and those of the call.
-func (s *Source) variables(ctx context.Context, k *keeper) (Account, jeton.Vars, error) {
-	a, err := s.b.account(s.account)
-	if err != nil {
-		return a, nil, err
-	}
-	vars, err := k.callVars(ctx, a)
-	if err != nil {
-		return a, nil, err
-	}
-	vars = vars.Clone()
-	for name, text := range s.vars {
-		vars[name] = text
-	}
-	return a, vars, nil
-}
-
 // send sends a copy of r that wears the token.
 func (s *Source) send(k *keeper, r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {
-	a, vars, err := s.variables(r.Context(), k)
+	way, err := k.way(r.Context(), s.account) // the one that brought this token
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
-	vars["access_token"] = t.AccessToken.Reveal()
-	for name, text := range t.Vars {
-		if _, ok := vars[name]; !ok {
-			vars[name] = text
-		}
-	}
-	call := r.Clone(r.Context())
-	call.Body = body
-	if err := a.Dialect.WriteCall(call, vars); err != nil {
+	worn, err := way.with(s.vars).wear(t)
+	if err != nil {
 		closeBody(r)
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	var call *http.Request
+	if s.own {
+		call = r.WithContext(r.Context())
+		u := *r.URL
+		call.URL = &u
+	} else {
+		call = r.Clone(r.Context())
+	}
+	call.Body = body
+	worn.Write(call)
 	return s.base.RoundTrip(call)
 }
 

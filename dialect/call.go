@@ -78,55 +78,111 @@ func FoldHeader(name string) string {
 	}, name)
 }
 
-// strip takes out of r whatever could be read as a credential of the call:
-// headers, however they are spelt, and query parameters.
-func (c *Call) strip(r *http.Request) {
-	for _, own := range c.Headers() {
-		own = FoldHeader(own)
-		for name := range r.Header {
-			if FoldHeader(name) == own {
-				delete(r.Header, name)
-			}
+// foldsTo reports whether FoldHeader(name) is folded. It runs for every header
+// of every call.
+func foldsTo(name, folded string) bool {
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return FoldHeader(name) == folded
+		case i >= len(folded):
+			return false
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case !('a' <= c && c <= 'z' || '0' <= c && c <= '9'):
+			c = '-'
+		}
+		if c != folded[i] {
+			return false
 		}
 	}
-	if len(c.query) == 0 || r.URL.RawQuery == "" {
-		return
-	}
-	mine := func(text string) bool {
-		name, _, _ := strings.Cut(text, "=")
-		name, err := url.QueryUnescape(name)
-		return err == nil && slices.ContainsFunc(c.query, func(f field) bool { return f.name == name })
-	}
-	kept := slices.DeleteFunc(strings.Split(r.URL.RawQuery, "&"), func(text string) bool {
-		return slices.ContainsFunc(strings.Split(text, ";"), mine) // some servers split there too
-	})
-	r.URL.RawQuery = strings.Join(kept, "&")
+	return len(name) == len(folded)
 }
 
 // WriteCall makes r wear the token: vars holds access_token and whatever else
 // a call needs. What r had in those headers and query parameters is replaced.
 func (d *Dialect) WriteCall(r *http.Request, vars jeton.Vars) error {
+	w, err := d.Wear(vars)
+	if err == nil {
+		w.Write(r)
+	}
+	return err
+}
+
+// A Worn is what makes calls wear one token, worked out once for all of them.
+// It holds the token and prints as "[redacted]". It does not change, and is safe
+// for concurrent use.
+type Worn struct {
+	drop   []string    // folded names of the headers that could be read as a credential of the call
+	set    [][2]string // :: name, value of headers
+	query  []field     // whose parameters could be
+	append string      // encoded parameters
+}
+
+// Wear works out what [Dialect.WriteCall] writes.
+func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
 	vars, err := d.complete(vars)
 	if err != nil {
-		return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+		return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}
 	c := d.Call
-	c.strip(r)
-	if err := d.writeHeaders(r, c.headers, c.basic, c.bearer, vars); err != nil {
-		return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+	like := &http.Request{Header: http.Header{}}
+	if err := d.writeHeaders(like, c.headers, c.basic, c.bearer, vars); err != nil {
+		return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+	}
+	w := &Worn{query: c.query}
+	for _, name := range c.Headers() {
+		w.drop = append(w.drop, FoldHeader(name))
+	}
+	for name, values := range like.Header {
+		w.set = append(w.set, [2]string{name, values[0]})
 	}
 	if len(c.query) > 0 {
-		more, err := d.encode(c.query, vars)
-		if err != nil {
-			return fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
+		if w.append, err = d.encode(c.query, vars); err != nil {
+			return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 		}
-		if r.URL.RawQuery != "" {
-			more = "&" + more
-		}
-		r.URL.RawQuery += more
 	}
-	return nil
+	return w, nil
 }
+
+// Write makes r wear the token, as [Dialect.WriteCall] does.
+func (w *Worn) Write(r *http.Request) {
+	for name := range r.Header {
+		if slices.ContainsFunc(w.drop, func(own string) bool { return foldsTo(name, own) }) {
+			delete(r.Header, name)
+		}
+	}
+	for _, f := range w.set {
+		r.Header[f[0]] = []string{f[1]}
+	}
+	if len(w.query) == 0 {
+		return
+	}
+	if r.URL.RawQuery != "" {
+		w.strip(r.URL)
+	}
+	if r.URL.RawQuery != "" {
+		r.URL.RawQuery += "&"
+	}
+	r.URL.RawQuery += w.append
+}
+
+// strip takes the parameters that could be read as a credential out of u.
+func (w *Worn) strip(u *url.URL) {
+	mine := func(text string) bool {
+		name, _, _ := strings.Cut(text, "=")
+		name, err := url.QueryUnescape(name)
+		return err == nil && slices.ContainsFunc(w.query, func(f field) bool { return f.name == name })
+	}
+	kept := slices.DeleteFunc(strings.Split(u.RawQuery, "&"), func(text string) bool {
+		return slices.ContainsFunc(strings.Split(text, ";"), mine) // some servers split there too
+	})
+	u.RawQuery = strings.Join(kept, "&")
+}
+
+// Format writes "[redacted]", whatever the verb.
+func (w *Worn) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
 
 // ReadCall finds the token and the other credentials that an API call wears.
 // The error is [ErrNoCredentials] if there is no token, a [*jeton.Error] with

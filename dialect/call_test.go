@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -40,5 +41,41 @@ call:
 	}
 	if r.Header.Get("X-Api-Key") != "id" || r.Header.Get("X-Api-Keys") != "kept" {
 		t.Errorf("the headers are %v", r.Header)
+	}
+}
+
+// TestWorn: what is worked out once is written into each call anew, and shows
+// no token.
+func TestWorn(t *testing.T) {
+	d, err := dialect.Parse("f.yaml", []byte(`dialect: x
+token: https://x.example/oauth/token
+call:
+  base: https://api.x.example/v1
+  query: {key: $access_token}
+  headers: {X-Api-Key: $client_id}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := d.Wear(jeton.Vars{"access_token": "token", "client_id": "id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/x?a=1", nil)
+	for range 3 {
+		for _, name := range []string{"x-api_key", "X-Äpi-Key", "X-Api-Ke", "AUTHORIZATION"} {
+			r.Header[name] = []string{"mine"}
+		}
+		w.Write(r)
+		if r.URL.RawQuery != "a=1&key=token" || r.Header.Get("X-Api-Key") != "id" || r.Header["AUTHORIZATION"] != nil ||
+			r.Header["x-api_key"] != nil || r.Header["X-Äpi-Key"] == nil || r.Header["X-Api-Ke"] == nil {
+			t.Fatalf("%s %v", r.URL.RawQuery, r.Header)
+		}
+		r.Header["X-Api-Key"][0] = "changed" // of this call only
+	}
+	for _, text := range []string{fmt.Sprint(w), fmt.Sprintf("%v %+v %#v %s", w, w, w, w)} {
+		if strings.Contains(text, "token") {
+			t.Errorf("shows the token: %s", text)
+		}
 	}
 }
