@@ -46,7 +46,7 @@ func (b *Broker) Egress() http.Handler {
 			writeProblem(w, problem{Status: http.StatusBadRequest, Title: "the body could not be read"})
 			return
 		}
-		r, span := b.traceCall(r, account, to)
+		r, span := b.traceCall(r, account, way.to)
 		defer span.end()
 		proxy := &httputil.ReverseProxy{
 			Rewrite: func(p *httputil.ProxyRequest) {

@@ -223,8 +223,8 @@ func buffered(r *http.Request) error {
 	if r.Body == nil || r.ContentLength <= 0 || r.ContentLength > maxReplay {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxReplay+1))
-	if err != nil {
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return err
 	}
 	_ = r.Body.Close()
