@@ -21,6 +21,8 @@ type keeper struct {
 	woken chan struct{}        // holds a signal: the wall clock jumped
 	gate  gate                 // calls through the egress proxy
 
+	saving atomic.Bool // the view has a result that the store may not have yet
+
 	mu     sync.Mutex
 	flight *flight     // the attempt that runs now; nil: none
 	flying atomic.Bool // there is one; readers look without the lock

@@ -31,6 +31,7 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 	if !l.fenced {
 		mine := r
 		mine.Rev++
+		l.k.saving.Store(true)
 		l.k.publish(mine)
 	}
 	if l.trySave(ctx, &r) {
@@ -63,6 +64,9 @@ func (l *login) trySave(ctx context.Context, r *record) bool {
 	}
 	if err != nil {
 		l.k.b.Logger.Warn("what a login brought could not be saved yet", "account", l.k.account.Name, "error", err)
+	}
+	if settled {
+		l.k.saving.Store(false)
 	}
 	return settled
 }

@@ -242,8 +242,17 @@ func (a *Account) recordKey(vars jeton.Vars) string {
 	return store.Key("broker", a.Dialect.Name, hex.EncodeToString(sum[:16]))
 }
 
-// load reads the record. A record that is not there is a new one.
+// load reads the record, and puts back what the store has lost of it.
 func (k *keeper) load(ctx context.Context) (record, store.Record, error) {
+	r, at, err := k.fetch(ctx)
+	if err != nil {
+		return r, at, err
+	}
+	return k.putBack(ctx, r, at)
+}
+
+// fetch reads the record. A record that is not there is a new one.
+func (k *keeper) fetch(ctx context.Context) (record, store.Record, error) {
 	unclear := k.b.readClock(ctx)
 	at, err := k.b.Store.Get(ctx, k.key)
 	if unclear != nil && (err == nil || errors.Is(err, store.ErrNotFound)) {

@@ -98,7 +98,7 @@ func (k *keeper) publish(r record) {
 	}
 	for {
 		now := k.view.Load()
-		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev {
+		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev || now.begunAnew(next, k.b.now()) {
 			return
 		}
 		if k.view.CompareAndSwap(now, next) {
