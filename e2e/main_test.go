@@ -6,6 +6,7 @@ package e2e_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -46,6 +47,12 @@ func buildAndRun(m *testing.M) (int, error) {
 	}
 	if out, err := exec.Command("go", append(args, "../cmd/jeton")...).CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	// Those that are parallel wait for a lease, a Retry-After or a time-out most
+	// of the time, and wait together.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		return 0, err
 	}
 	return m.Run(), nil
 }
