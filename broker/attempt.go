@@ -117,8 +117,8 @@ type login struct {
 	fenced bool // another broker took the lease over
 }
 
-// takeLease writes the lease, a new fence, and what is about to be sent, but
-// for a login that ends the old token: that is written when it leaves.
+// takeLease writes the lease, a new fence, and what is about to be sent. Where
+// that ends the old token, it is written when it leaves, and a hand-over begins.
 func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w want, vars jeton.Vars) (*login, error) {
 	if r.Intent != nil && r.Intent.Kind == "refresh" {
 		r.spend()
@@ -127,7 +127,7 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 	if l.refreshWith() != nil {
 		l.kind = "refresh"
 	}
-	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
+	if k.ending(&r) {
 		r.Ended = true // by whoever had the lease, for all that is known
 	}
 	r.Fence++
@@ -141,13 +141,16 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 	return l, nil
 }
 
-// intent says what is about to be sent. A login that ends the old token says
-// so when it leaves: until then that token is good, and calls are let end.
+// intent says what is about to be sent. An exchange that ends the old token
+// says so when it leaves: until then that token is good, and calls are let end.
 func (l *login) intent(kind string, r *record) *intent {
-	if kind == "login" && l.k.account.Dialect.Active > 0 {
-		return nil
+	switch {
+	case l.k.account.Dialect.Active == 0:
+		return &intent{Kind: kind, Since: r.Generation}
+	case r.Ended || !l.old.Valid(l.k.b.now(), 0):
+		return nil // no call uses it
 	}
-	return &intent{Kind: kind, Since: r.Generation}
+	return &intent{Kind: handover, Since: r.Generation}
 }
 
 // refreshWith returns the exchange that refreshes the token, or nil: a token
@@ -163,6 +166,8 @@ func (l *login) refreshWith() *dialect.Exchange {
 // it; the exchange is bounded, and given up when the broker closes.
 func (l *login) run(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
+	l.k.leads.Store(l.rec.Fence)
+	defer l.k.leads.Store(0)
 	beating, stop := context.WithCancel(ctx)
 	var beats sync.WaitGroup
 	beats.Go(func() { l.beat(beating) })
@@ -220,6 +225,9 @@ func (l *login) write(ctx context.Context, edit func(*record)) error {
 // refuses the refresh token.
 func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 	if x := l.refreshWith(); x != nil {
+		if err := l.handOver(ctx, "refresh"); err != nil {
+			return nil, err
+		}
 		vars := l.vars.Clone()
 		vars["access_token"], vars["refresh_token"] = l.old.AccessToken.Reveal(), l.old.RefreshToken.Reveal()
 		token, err := l.send(ctx, x, vars)
@@ -248,22 +256,8 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		return nil, notSent{err}
 	}
 	defer arrived()
-	if l.k.account.Dialect.Active > 0 {
-		draining, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(l.k.b.running, cancel)()
-		began, release := time.Now(), l.k.gate.hold(draining, l.k.b.Drain)
-		defer func() {
-			release()
-			l.k.b.metrics.handover.WithLabelValues(l.k.account.Name).Observe(time.Since(began).Seconds())
-			l.span.spent("jeton.handover_ms", began)
-		}()
-		if draining.Err() != nil {
-			return nil, errStopping
-		}
-		if err := l.write(ctx, func(r *record) { r.Intent = &intent{Kind: "login", Since: r.Generation} }); err != nil {
-			return nil, notSent{err}
-		}
+	if err := l.handOver(ctx, "login"); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, notSent{err}

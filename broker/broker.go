@@ -63,7 +63,7 @@ type Broker struct {
 	LoginTimeout time.Duration // of one exchange with a vendor; zero: 30 s
 	Lease        time.Duration // how long an unchanged lease counts as alive; zero: 15 s
 	Wait         time.Duration // how long a reader waits for a first token; zero: 30 s
-	Drain        time.Duration // how long a hand-over waits for running calls; zero: 10 s
+	Drain        time.Duration // how long a hand-over waits for calls to end, at every broker; zero: 10 s
 
 	Callers   []Caller // who may call over TCP; none: every local program
 	Followers int      // how many long polls and streams may wait at once; zero: 1,000
@@ -375,6 +375,7 @@ type Status struct {
 	LatchedAt         *time.Time `json:"latched_at,omitempty"`         // when it said so
 	RetryAt           *time.Time `json:"retry_at,omitempty"`           // no login before
 	LastError         string     `json:"last_error,omitempty"`         // of the last login or refresh
+	HandingOver       bool       `json:"handing_over,omitempty"`       // that broker waits for calls to end first
 	PermissionProblem bool       `json:"permission_problem,omitempty"` // a fresh token was rejected too
 	Budgets           []Budget   `json:"budgets,omitempty"`            // what the vendor allows of logins
 }

@@ -1,38 +1,24 @@
 package broker
 
-import (
-	"context"
-	"sync"
-	"time"
-)
+import "sync"
 
-// A gate counts the calls that use a token, and can be held while the token is
-// swapped: new calls wait, running ones end. Its zero value is open.
+// A gate counts the calls that use a token which the next one ends. It lets
+// everybody in: who entered looks at the view, and leaves if the token is being
+// swapped. So a broker that publishes a view which says so, and then finds the
+// gate empty, knows that no call uses the token. Its zero value is empty.
 type gate struct {
 	mu      sync.Mutex
 	running int
-	held    chan struct{} // closed on release; nil: open
+	entered uint64        // how many ever did
 	idle    chan struct{} // closed when the last running call ends; nil: nobody waits
 }
 
-// enter waits while the gate is held, and counts a call in. Who entered
-// leaves.
-func (g *gate) enter(ctx context.Context) error {
-	for {
-		g.mu.Lock()
-		held := g.held
-		if held == nil {
-			g.running++
-			g.mu.Unlock()
-			return nil
-		}
-		g.mu.Unlock()
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+// enter counts a call in. Who entered leaves.
+func (g *gate) enter() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running++
+	g.entered++
 }
 
 func (g *gate) leave() {
@@ -44,32 +30,24 @@ func (g *gate) leave() {
 	}
 }
 
-// hold lets nobody in and waits until the running calls have ended, for as
-// long as the bound allows. The function that it returns lets callers in
-// again. There is one holder at a time: the one who has the lease.
-func (g *gate) hold(ctx context.Context, bound time.Duration) (release func()) {
+// empty returns a channel that is closed when no call runs.
+func (g *gate) empty() <-chan struct{} {
 	g.mu.Lock()
-	held := make(chan struct{})
-	g.held = held
-	var idle chan struct{}
-	if g.running > 0 {
-		idle = make(chan struct{})
-		g.idle = idle
+	defer g.mu.Unlock()
+	switch {
+	case g.running == 0:
+		return closed
+	case g.idle == nil:
+		g.idle = make(chan struct{})
 	}
-	g.mu.Unlock()
-	if idle != nil {
-		t := time.NewTimer(bound)
-		defer t.Stop()
-		select {
-		case <-idle:
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
-	return func() {
-		g.mu.Lock()
-		g.held, g.idle = nil, nil
-		g.mu.Unlock()
-		close(held)
-	}
+	return g.idle
 }
+
+// count returns how many calls run, and how many ever entered.
+func (g *gate) count() (running int, entered uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running, g.entered
+}
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

@@ -19,13 +19,15 @@ type keeper struct {
 
 	view  atomic.Pointer[view] // what readers see; never nil
 	woken chan struct{}        // holds a signal: the wall clock jumped
-	gate  gate                 // calls through the egress proxy
+	gate  gate                 // calls that use a token which the next one ends
+	leads atomic.Uint64        // fence of the login that runs here; zero: none
 
 	saving atomic.Bool // the view has a result that the store may not have yet
 
 	mu     sync.Mutex
 	flight *flight     // the attempt that runs now; nil: none
 	flying atomic.Bool // there is one; readers look without the lock
+	member *member     // its part in hand-overs; nil: no calls
 }
 
 func newKeeper(b *Broker, a Account, key string) *keeper {
@@ -328,7 +330,7 @@ func (k *keeper) status(s *Status, now time.Time) {
 	}
 	s.RefreshAt, s.ObtainedAt = instant(v.RefreshAt), instant(v.Obtained)
 	if v.Lease != nil {
-		s.Holder = v.Lease.Holder
+		s.Holder, s.HandingOver = v.Lease.Holder, v.handover
 	}
 	s.ExpiresAt = instant(v.expiry())
 	if v.NotBefore.After(now) {

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/jetonhq/jeton/store"
 )
@@ -126,6 +129,89 @@ func TestSimulationCatchesMutants(t *testing.T) {
 				}
 			}
 			t.Error("no seed catches it")
+		})
+	}
+}
+
+// A handOverMutant is a broker that hands over without one of its mechanisms.
+// The simulation makes no calls, so it is a fleet that catches it.
+type handOverMutant struct {
+	store.Store
+	store.Watcher
+	name string
+
+	mu    sync.Mutex
+	last  store.Record // that was read
+	stale bool         // the next read finds that again
+}
+
+// Get implements [store.Store].
+func (m *handOverMutant) Get(ctx context.Context, key string) (store.Record, error) {
+	r, err := m.Store.Get(ctx, key)
+	if err != nil || !strings.HasPrefix(key, "broker/") {
+		return r, err
+	}
+	is := observe(r.Value)
+	if m.name == "no call waits" && is.Intent != nil && is.Intent.Kind == handover {
+		is.Intent = nil
+		r.Value, err = json.Marshal(is)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.name == "the record is not read again" && m.stale {
+		m.stale = false
+		return m.last, nil
+	}
+	m.last = r
+	return r, err
+}
+
+// Put implements [store.Store].
+func (m *handOverMutant) Put(ctx context.Context, r store.Record) (store.Record, error) {
+	if !strings.HasPrefix(r.Key, "presence/") {
+		return m.Store.Put(ctx, r)
+	}
+	if m.name == "no presence" {
+		return r, nil
+	}
+	first := r.Version == ""
+	r, err := m.Store.Put(ctx, r)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stale = m.stale || first
+	return r, err
+}
+
+// List implements [store.Store].
+func (m *handOverMutant) List(ctx context.Context, prefix, after string, limit int) ([]store.Record, error) {
+	if m.name == "no drain acknowledgement" {
+		return nil, nil
+	}
+	return m.Store.List(ctx, prefix, after, limit)
+}
+
+// TestHandOverNeedsItsParts: calls fail for each mechanism that is taken away.
+func TestHandOverNeedsItsParts(t *testing.T) {
+	for _, name := range []string{"no presence", "no drain acknowledgement", "no call waits", "the record is not read again"} {
+		t.Run(name, func(t *testing.T) {
+			wrap := func(_ int, s store.Store) store.Store {
+				return &handOverMutant{Store: s, Watcher: s.(store.Watcher), name: name}
+			}
+			failed := int64(firstCalls(t, wrap))
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, 4, wrap)
+				f.loads(3, 5)
+				for n := range 20 {
+					time.Sleep(400 * time.Millisecond)
+					_ = f.rotate(f.brokers[n%4])
+				}
+				f.close()
+				failed += f.failed.Load()
+			})
+			t.Logf("%d calls failed", failed)
+			if failed == 0 {
+				t.Error("no call failed")
+			}
 		})
 	}
 }

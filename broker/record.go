@@ -66,7 +66,7 @@ type lease struct {
 }
 
 type intent struct {
-	Kind  string `json:"kind"`  // login or refresh
+	Kind  string `json:"kind"`  // login or refresh; handover: nothing yet, calls are let end first
 	Since uint64 `json:"since"` // the generation that it is to replace
 }
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 
 	"golang.org/x/oauth2"
 
@@ -97,7 +96,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	t, leave, err := s.enter(r.Context(), k)
+	t, leave, err := k.enter(r.Context(), s.account)
 	if err != nil {
 		closeBody(r)
 		return nil, err
@@ -120,7 +119,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return answer, nil
 	}
-	if t, leave, err = s.enter(r.Context(), k); err != nil {
+	if t, leave, err = k.enter(r.Context(), s.account); err != nil {
 		_ = body.Close()
 		return answer, nil
 	}
@@ -131,23 +130,6 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 	return answer, nil
-}
-
-// enter lets a call in, with a token. A token is waited for outside: the login
-// that brings it may be waiting for those inside to end.
-func (s *Source) enter(ctx context.Context, k *keeper) (*jeton.Token, func(), error) {
-	for {
-		if err := k.gate.enter(ctx); err != nil {
-			return nil, nil, err
-		}
-		if t := k.ready(0); t != nil {
-			return t, sync.OnceFunc(k.gate.leave), nil
-		}
-		k.gate.leave()
-		if _, err := s.Token(ctx); err != nil {
-			return nil, nil, err
-		}
-	}
 }
 
 // send sends a copy of r that wears the token.

@@ -15,9 +15,13 @@ type view struct {
 	record
 	parsed *jeton.Token // of record.Token; its expiry is on this machine's clock
 
-	// held says that a login was sent which ends the token of this view, so
-	// that readers wait for the one that it brings.
-	held bool
+	// held says that an exchange was sent which ends the token of this view, so
+	// that readers wait for the one that it brings. Before that comes handover:
+	// the token is good still, but new calls through the broker wait.
+	held, handover bool
+
+	seen time.Time // when this broker learnt of it
+	shut time.Time // since when calls wait; zero: they do not
 
 	replaced chan struct{} // closed when readers see another view
 
@@ -60,7 +64,7 @@ func (v *view) due(now time.Time) bool {
 
 // shown returns the view of a record.
 func (k *keeper) shown(r record) *view {
-	v := &view{record: r, parsed: r.token(), replaced: make(chan struct{})}
+	v := &view{record: r, parsed: r.token(), held: k.ending(&r), handover: k.handingOver(&r), seen: time.Now(), replaced: make(chan struct{})}
 	if v.parsed != nil {
 		v.parsed.Expiry = k.b.here(v.parsed.Expiry)
 	}
@@ -73,9 +77,8 @@ func (k *keeper) showAgain() {
 	for {
 		now := k.view.Load()
 		next := k.shown(now.record)
-		next.held = now.held
-		if k.view.CompareAndSwap(now, next) {
-			close(now.replaced)
+		next.handover, next.seen = now.handover, now.seen
+		if k.replace(now, next) {
 			break
 		}
 	}
@@ -93,19 +96,32 @@ func (k *keeper) publish(r record) {
 		return // or each look at the record would wake those who wait for a change
 	}
 	next := k.shown(r)
-	if k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == "login" {
-		next.held = true
-	}
 	for {
 		now := k.view.Load()
 		if bytes.Equal(now.Salt, r.Salt) && now.Rev > r.Rev || now.begunAnew(next, k.b.now()) {
 			return
 		}
-		if k.view.CompareAndSwap(now, next) {
-			close(now.replaced)
+		if k.replace(now, next) {
 			return
 		}
 	}
+}
+
+// replace puts a view in the place of another, unless a third one is there.
+func (k *keeper) replace(now, next *view) bool {
+	if next.shut = now.shut; !next.held && !next.handover {
+		next.shut = time.Time{}
+	} else if next.shut.IsZero() {
+		next.shut = next.seen
+	}
+	if !k.view.CompareAndSwap(now, next) {
+		return false
+	}
+	if next.shut.IsZero() && !now.shut.IsZero() {
+		k.b.metrics.handover.WithLabelValues(k.account.Name).Observe(time.Since(now.shut).Seconds())
+	}
+	close(now.replaced)
+	return true
 }
 
 // ready returns the token that readers get without waiting, or nil. Most of the

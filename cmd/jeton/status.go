@@ -209,7 +209,9 @@ func statusNote(s broker.Status, now time.Time) string {
 	if s.Latched != "" {
 		notes = append(notes, "the vendor said "+string(s.Latched))
 	}
-	if s.Holder != "" {
+	if s.HandingOver {
+		notes = append(notes, "handing over: "+s.Holder)
+	} else if s.Holder != "" {
 		notes = append(notes, "logging in: "+s.Holder)
 	}
 	if s.PermissionProblem {
