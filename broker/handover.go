@@ -148,7 +148,7 @@ type member struct {
 	gone  chan struct{} // closed when it follows the record no more
 
 	at      store.Record // its presence, as the store has it; no version: not there
-	fence   uint64       // of the last lease that it knows of
+	rev     uint64       // of the record for which it looked whether its presence is there
 	seen    uint64       // of the last hand-over that it looked at while calls ran
 	said    uint64       // of the last hand-over that it said so of
 	drained uint64       // of the last hand-over that it said to be drained for
@@ -234,7 +234,6 @@ func (m *member) appear(ctx context.Context) {
 	if err == nil {
 		err = m.k.read(ctx)
 	}
-	m.fence = m.k.view.Load().Fence
 	if err != nil {
 		m.k.b.Logger.Warn("calls go on unknown to other brokers, whose logins may end the token", "account", m.k.account.Name, "error", err)
 	}
@@ -289,13 +288,9 @@ func (m *member) look(ctx context.Context, polls bool) time.Duration {
 		}
 		return tick
 	case leads != 0 && leads == r.Fence:
-		m.fence = r.Fence
 	case !k.handingOver(&r):
-		if m.fence != r.Fence || m.at.Version == "" {
-			// It missed one. The leader may have taken it for dead.
-			if m.say(ctx, presence{Fence: r.Fence}) == nil {
-				m.fence = r.Fence
-			}
+		if r.Lease == nil && m.rev != r.Rev && m.stay(ctx) == nil {
+			m.rev = r.Rev
 		}
 	case time.Since(v.seen) >= k.b.Lease:
 		m.release(ctx, r, at)
@@ -313,6 +308,20 @@ func (m *member) look(ctx context.Context, polls bool) time.Duration {
 	return unusedFor / 5
 }
 
+// stay writes the presence if it is not there: the first attempt may not have
+// worked, a leader may have taken this broker for dead while it could not reach
+// the store, and a store may lose what it had.
+func (m *member) stay(ctx context.Context) error {
+	if m.at.Version != "" {
+		_, err := m.k.b.Store.Get(ctx, m.at.Key)
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		m.at.Version = ""
+	}
+	return m.say(ctx, presence{})
+}
+
 // drain says that the calls have ended once they have, and that it is there if
 // they take their time.
 func (m *member) drain(ctx context.Context, fence uint64) {
@@ -321,7 +330,7 @@ func (m *member) drain(ctx context.Context, fence uint64) {
 	case m.drained == fence:
 	case running == 0:
 		if m.say(ctx, presence{Fence: fence, Drained: true}) == nil {
-			m.drained, m.fence = fence, fence
+			m.drained = fence
 		}
 	case m.seen == fence && m.said != fence:
 		if m.say(ctx, presence{Fence: fence}) == nil {

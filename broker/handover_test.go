@@ -2,8 +2,6 @@ package broker
 
 import (
 	"context"
-	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,134 +12,6 @@ import (
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/storetest"
 )
-
-// A fleet is brokers that share a store and an account at a single-active
-// vendor, with callers at each of them. No call can be sent again: a token that
-// a login ends under a call is a call that fails.
-type fleet struct {
-	t       *testing.T
-	v       *vendor
-	mem     *store.Memory
-	brokers []*Broker
-	faults  []*storetest.Faults // :: broker -> of its store
-	delays  []*atomic.Int64     // :: broker -> one way to its store, in nanoseconds
-
-	load   sync.WaitGroup
-	stop   chan struct{}
-	off    []chan struct{} // :: broker -> closed when its callers are to end
-	calls  atomic.Int64    // answered
-	failed atomic.Int64    // with anything but 200
-}
-
-// newFleet returns brokers whose stores are behind wrap, which may be nil. The
-// first one has a token.
-func newFleet(t *testing.T, n int, wrap func(i int, s store.Store) store.Store) *fleet {
-	f := &fleet{t: t, v: newVendor(t, "altrata"), mem: store.NewMemory(), stop: make(chan struct{})}
-	f.v.far = 4 * f.v.latency // or a login could not overtake a call
-	for i := range n {
-		faults, delay := new(storetest.Faults), new(atomic.Int64)
-		delay.Store(int64(3 * time.Millisecond))
-		st := storetest.Faulty(storetest.Slow(f.mem, func() time.Duration { return time.Duration(delay.Load()) }), faults)
-		if wrap != nil {
-			st = wrap(i, st)
-		}
-		b := f.v.broker(st, newCredentials())
-		b.init() // so that it can die at any time
-		f.brokers = append(f.brokers, b)
-		f.faults, f.delays = append(f.faults, faults), append(f.delays, delay)
-		f.off = append(f.off, make(chan struct{}))
-	}
-	if _, err := f.brokers[0].Token(t.Context(), "a", 0); err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-// call makes one call through a broker and reports whether it was answered
-// with 200. The answer's body is read slowly.
-func (f *fleet) call(ctx context.Context, b *Broker) bool {
-	r, _ := http.NewRequestWithContext(ctx, "POST", "http://vendor.test/prefix/x", struct{ io.Reader }{strings.NewReader("b")})
-	answer, err := b.Source("a", nil).RoundTrip(r)
-	if err != nil {
-		f.t.Logf("a call failed: %v", err)
-		return false
-	}
-	time.Sleep(10 * time.Millisecond)
-	_, _ = io.Copy(io.Discard, answer.Body)
-	_ = answer.Body.Close()
-	return answer.StatusCode == 200
-}
-
-// loads has so many callers at each of the first n brokers call without a
-// pause. A leader without calls of its own would log in at once.
-func (f *fleet) loads(n, callers int) {
-	for i, b := range f.brokers[:n] {
-		off := f.off[i]
-		for j := range callers {
-			f.load.Go(func() {
-				time.Sleep(time.Duration(7*i+11*j) * time.Millisecond)
-				for {
-					select {
-					case <-f.stop:
-						return
-					case <-off:
-						return
-					default:
-					}
-					ok := f.call(f.t.Context(), b)
-					select {
-					case <-off: // its process is gone, and so is who asked it
-						return
-					default:
-					}
-					f.calls.Add(1)
-					if !ok {
-						f.failed.Add(1)
-					}
-				}
-			})
-		}
-	}
-}
-
-// rotate swaps the token through a broker.
-func (f *fleet) rotate(b *Broker) error {
-	k, err := b.keeper(f.t.Context(), "a")
-	if err != nil {
-		return err
-	}
-	_ = k.read(f.t.Context())
-	return k.wait(f.t.Context(), want{above: k.view.Load().Generation})
-}
-
-// die is kill -9: nothing that the broker does reaches anybody any more.
-func (f *fleet) die(i int) {
-	f.faults[i].Set(storetest.Down)
-	close(f.off[i])
-	f.brokers[i].stop()
-	f.brokers[i].abort()
-}
-
-// close ends the callers, and then the brokers.
-func (f *fleet) close() {
-	close(f.stop)
-	f.load.Wait()
-	for _, b := range f.brokers {
-		closeBroker(f.t, b)
-	}
-}
-
-// present returns how many presences there are.
-func (f *fleet) present() int {
-	list, err := f.mem.List(f.t.Context(), "presence/", "", 100)
-	if err != nil {
-		f.t.Error(err)
-	}
-	return len(list)
-}
-
-// blindly hides that the store can watch.
-func blindly(_ int, s store.Store) store.Store { return struct{ store.Store }{s} }
 
 // TestHandOverOfAFleet: four brokers swap the token again and again, now one,
 // now another, under the calls of all. None fails, and none was sent twice.
@@ -373,18 +243,6 @@ func TestPartedInHandOver(t *testing.T) {
 	})
 }
 
-// open begins a call that does not end before close is called, and checks then
-// that it was answered.
-func (f *fleet) open(b *Broker) (cleanup, end func()) {
-	r, _ := http.NewRequest("GET", "http://vendor.test/prefix/x", nil)
-	answer, err := b.Source("a", nil).RoundTrip(r)
-	if err != nil || answer.StatusCode != 200 {
-		f.t.Fatalf("%v %v", answer, err)
-	}
-	end = sync.OnceFunc(func() { _ = answer.Body.Close() })
-	return end, end
-}
-
 // TestSlowCall: a call that does not end, at another broker, is waited for as
 // long as Drain. Its broker is not taken for dead.
 func TestSlowCall(t *testing.T) {
@@ -490,5 +348,34 @@ func TestStopWithCalls(t *testing.T) {
 		}
 		calls.Wait()
 		f.close()
+	})
+}
+
+// TestStoreLosesPresences: a store that comes back empty costs no call.
+func TestStoreLosesPresences(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		f.loads(2, 3)
+		time.Sleep(time.Second)
+		all, err := f.mem.List(t.Context(), "", "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			if err := f.mem.Delete(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if f.present() != 2 {
+			t.Errorf("%d presences, want 2", f.present())
+		}
+		if err := f.rotate(f.brokers[2]); err != nil {
+			t.Error(err)
+		}
+		f.close()
+		if f.failed.Load() != 0 {
+			t.Errorf("%d of %d calls failed", f.failed.Load(), f.calls.Load())
+		}
 	})
 }
