@@ -26,6 +26,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/sink"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -43,6 +44,10 @@ type Account struct {
 	// before a rotation. They are tried in this order when those before them
 	// were refused. They differ from Secrets in secret variables only.
 	Others []func(ctx context.Context) (jeton.Vars, error)
+
+	// Sinks get a copy of each token while [Broker.Run] runs. An account that
+	// has one logs in without being asked.
+	Sinks []*sink.Copy
 }
 
 // A Broker serves the tokens of its accounts. Set its fields before the first
@@ -235,6 +240,7 @@ func (b *Broker) Run(ctx context.Context) {
 	var keeping sync.WaitGroup
 	keeping.Go(func() { b.watchClock(ctx) })
 	started := map[*keeper]bool{}
+	copying := b.copy(ctx)
 	for {
 		again := false
 		for _, a := range b.Accounts {
@@ -260,6 +266,7 @@ func (b *Broker) Run(ctx context.Context) {
 	if err := b.Close(closing); err != nil {
 		b.Logger.Warn("an exchange with a vendor was given up", "error", err)
 	}
+	copying.Wait()
 }
 
 // sleep waits and reports whether ctx is still there.
@@ -378,6 +385,8 @@ type Status struct {
 	HandingOver       bool       `json:"handing_over,omitempty"`       // that broker waits for calls to end first
 	PermissionProblem bool       `json:"permission_problem,omitempty"` // a fresh token was rejected too
 	Budgets           []Budget   `json:"budgets,omitempty"`            // what the vendor allows of logins
+
+	Sinks []sink.Status `json:"sinks,omitempty"` // that get a copy
 }
 
 // Status returns how each account is doing, in the order of Accounts.
@@ -399,6 +408,11 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 			s.Budgets = k.budgetsNow(ctx, a)
 		} else {
 			s.LastError = err.Error()
+		}
+		for _, c := range a.Sinks {
+			if one, ok := c.Status(ctx, b.copied(a.Name), time.Now()); ok {
+				s.Sinks = append(s.Sinks, one)
+			}
 		}
 		list = append(list, s)
 	}

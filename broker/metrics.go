@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -85,11 +86,13 @@ var (
 	goodDesc       = prometheus.NewDesc("jeton_broker_token_good", "1 if there is a token that may be given out.", []string{"account"}, nil)
 	latchedDesc    = prometheus.NewDesc("jeton_broker_latched", "1 if the vendor refused the credentials and no login is tried.", []string{"account"}, nil)
 	permissionDesc = prometheus.NewDesc("jeton_broker_permission_problem", "1 if the vendor's API rejects fresh tokens.", []string{"account"}, nil)
+	lagDesc        = prometheus.NewDesc("jeton_broker_sink_lag_seconds", "For how long a sink has lacked a token that is good.", []string{"account", "sink"}, nil)
+	writesDesc     = prometheus.NewDesc("jeton_broker_sink_writes_total", "Tokens written to a sink, by outcome.", []string{"account", "sink", "outcome"}, nil)
 )
 
 // Describe sends the descriptions.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{waitingDesc, followersDesc, obtainedDesc, expiryDesc, generationDesc, goodDesc, latchedDesc, permissionDesc} {
+	for _, d := range []*prometheus.Desc{waitingDesc, followersDesc, obtainedDesc, expiryDesc, generationDesc, goodDesc, latchedDesc, permissionDesc, lagDesc, writesDesc} {
 		ch <- d
 	}
 }
@@ -110,6 +113,13 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(followersDesc, float64(g.b.followers.Load()))
 	now := g.b.now()
 	for _, a := range g.b.Accounts {
+		for _, c := range a.Sinks {
+			gauge(lagDesc, c.Lag(time.Now()).Seconds(), a.Name, c.Name)
+			n := c.Counts()
+			for outcome, n := range map[string]uint64{"ok": n.OK, "failed": n.Failed} {
+				ch <- prometheus.MustNewConstMetric(writesDesc, prometheus.CounterValue, float64(n), a.Name, c.Name, outcome)
+			}
+		}
 		k := g.b.known(a.Name)
 		if k == nil {
 			continue // its variables were never resolved, so nothing is known

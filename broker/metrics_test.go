@@ -71,7 +71,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	b.metrics.store.WithLabelValues("read")
 	var there []string
 	for _, d := range []string{waitingDesc.String(), followersDesc.String(), obtainedDesc.String(), expiryDesc.String(),
-		generationDesc.String(), goodDesc.String(), latchedDesc.String(), permissionDesc.String()} {
+		generationDesc.String(), goodDesc.String(), latchedDesc.String(), permissionDesc.String(), lagDesc.String(), writesDesc.String()} {
 		there = append(there, regexp.MustCompile(`jeton_broker_\w+`).FindString(d))
 	}
 	families, err := b.metrics.registry.Gather()
