@@ -175,8 +175,9 @@ func (c *Copy) Run(ctx context.Context, a Account) {
 	c.mu.Lock()
 	c.running = true
 	c.mu.Unlock()
-	newWriter(c, a).run(ctx)
-	if closer, ok := c.Sink.(io.Closer); ok {
+	w := newWriter(c, a)
+	w.run(ctx)
+	if closer, ok := c.Sink.(io.Closer); ok && w.stuck == nil {
 		closed := make(chan struct{})
 		go func() { _ = closer.Close(); close(closed) }() // nobody is left to tell
 		select {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -64,12 +65,22 @@ func Fields(t *jeton.Token) map[string]any {
 }
 
 // A StatusError is the answer of a place that was reached and did not take the
-// token. It holds nothing of the answer's body but the code, which is checked.
+// token. It holds nothing of the answer's body but the code.
 type StatusError struct {
 	Place  string // the kind of it
 	Status int    // of HTTP
-	Code   string // what the place calls it; may be empty
+	Code   string // what the place calls it; empty: unknown
 }
+
+// NewStatusError returns an error with a code, unless it does not look like one.
+func NewStatusError(place string, status int, code string) *StatusError {
+	if !validCode.MatchString(code) {
+		code = ""
+	}
+	return &StatusError{place, status, code}
+}
+
+var validCode = regexp.MustCompile(`^[A-Za-z_]{1,64}$`)
 
 // Error names the place, the status and the code.
 func (e *StatusError) Error() string {

@@ -40,6 +40,13 @@ func options(a store.Address) (o rueidis.ClientOption, prefix string, err error)
 	if err := a.Only("prefix"); err != nil {
 		return o, "", err
 	}
+	o, err = ClientOption(a)
+	return o, prefix, err
+}
+
+// ClientOption returns how the servers of an address are reached. What stands in
+// its query is the caller's to read.
+func ClientOption(a store.Address) (o rueidis.ClientOption, err error) {
 	o = rueidis.ClientOption{
 		InitAddress:       a.HostPorts("6379"),
 		Username:          a.User,
@@ -52,13 +59,13 @@ func options(a store.Address) (o rueidis.ClientOption, prefix string, err error)
 	}
 	if a.Path != "" {
 		if o.SelectDB, err = strconv.Atoi(a.Path); err != nil || o.SelectDB < 0 {
-			return o, "", errors.New("the path is to be the number of a database, such as /0")
+			return o, errors.New("the path is to be the number of a database, such as /0")
 		}
 	}
 	switch a.Scheme {
 	case "redis":
 		if a.TLS != nil {
-			return o, "", errors.New("certificates are for a URL with TLS, which begins with rediss://")
+			return o, errors.New("certificates are for a URL with TLS, which begins with rediss://")
 		}
 	case "rediss":
 		if o.TLSConfig = a.TLS.Clone(); o.TLSConfig == nil {
@@ -68,9 +75,9 @@ func options(a store.Address) (o rueidis.ClientOption, prefix string, err error)
 			o.TLSConfig.ServerName, _, _ = net.SplitHostPort(o.InitAddress[0])
 		}
 	default:
-		return o, "", errors.New("the URL is to begin with redis:// or rediss://")
+		return o, errors.New("the URL is to begin with redis:// or rediss://")
 	}
-	return o, prefix, nil
+	return o, nil
 }
 
 // Open connects to the server. An error names its address, never the password.
@@ -82,6 +89,18 @@ func Open(ctx context.Context, a store.Address) (*Store, error) {
 	}
 	s.names = namesOf(prefix)
 	s.feed.Listen = s.listen
+	if s.client, err = Dial(ctx, o); err != nil {
+		return nil, s.wrap(ctx, err)
+	}
+	if err := s.identify(ctx); err != nil {
+		s.client.Close()
+		return nil, s.wrap(ctx, err)
+	}
+	return s, nil
+}
+
+// Dial connects as long as ctx allows.
+func Dial(ctx context.Context, o rueidis.ClientOption) (rueidis.Client, error) {
 	type connected struct {
 		client rueidis.Client
 		err    error
@@ -93,24 +112,15 @@ func Open(ctx context.Context, a store.Address) (*Store, error) {
 	}()
 	select {
 	case c := <-done:
-		s.client, err = c.client, c.err
+		return c.client, c.err
 	case <-ctx.Done():
 		go func() {
 			if c := <-done; c.err == nil {
 				c.client.Close()
 			}
 		}()
-		return nil, s.wrap(ctx, ctx.Err())
+		return nil, ctx.Err()
 	}
-	if err == nil {
-		if err = s.identify(ctx); err != nil {
-			s.client.Close()
-		}
-	}
-	if err != nil {
-		return nil, s.wrap(ctx, err)
-	}
-	return s, nil
 }
 
 // identify marks what is kept with its format and refuses what this program
