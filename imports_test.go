@@ -43,7 +43,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"sink/file":        ". sink",
 	"sink/gcp":         ". sink",
 	"sink/redis":       ". sink store store/redis",
-	"sink/vault":       ". sink vaultkv",
+	"sink/vault":       ". sink store store/vault vaultkv",
 	"limit":            "",
 	"audit":            "",
 	"dialect":          ". strictjson yamlnode",
@@ -55,7 +55,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/postgres store/redis store/sqlite store/vault vaultkv yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/postgres store/redis store/sqlite store/vault yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -24,7 +24,7 @@ const format = "1" // of what is kept; see Store
 // the password is a token. With one it is the secret_id of an AppRole or, by
 // auth, a JWT for kubernetes or jwt; at is where that method is mounted.
 func Check(a store.Address) error {
-	c, _, err := config(a)
+	c, _, err := Config(a)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,9 @@ func Check(a store.Address) error {
 
 var validPrefix = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$`)
 
-func config(a store.Address) (c vaultkv.Config, prefix string, err error) {
+// Config returns how the server of an address is reached, and what stands in its
+// path behind the mount.
+func Config(a store.Address) (c vaultkv.Config, prefix string, err error) {
 	if err := a.Only("at", "auth", "namespace", "prefix"); err != nil {
 		return c, "", err
 	}
@@ -79,7 +81,7 @@ func config(a store.Address) (c vaultkv.Config, prefix string, err error) {
 
 // Open connects to the server. An error names its address, never the token.
 func Open(ctx context.Context, a store.Address) (*Store, error) {
-	c, prefix, err := config(a)
+	c, prefix, err := Config(a)
 	if err != nil {
 		return nil, fmt.Errorf("vault: %s: %w", strings.Join(a.HostPorts("8200"), ","), err)
 	}
