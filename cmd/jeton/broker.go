@@ -21,7 +21,7 @@ func newBroker(accounts []accountConfig, s *state, logger *slog.Logger) *broker.
 		secrets := func(credential int) func(context.Context) (jeton.Vars, error) {
 			return func(context.Context) (jeton.Vars, error) { return account.resolve(credential) }
 		}
-		one := broker.Account{Name: account.name, Dialect: account.dialect.Dialect, Origin: account.origin, Secrets: secrets(0)}
+		one := broker.Account{Name: account.name, Dialect: account.dialect.Dialect, Origin: account.origin, Secrets: secrets(0), Sinks: newSinks(account.sinks, logger)}
 		for n := 1; n < account.credentials(); n++ {
 			one.Others = append(one.Others, secrets(n))
 		}

@@ -74,6 +74,7 @@ type accountConfig struct {
 	dialect dialectRef
 	origin  *url.URL     // nil: the dialect's own
 	vars    []accountVar // in the order of the file
+	sinks   []sinkConfig
 	node    yamlnode.Node
 }
 
@@ -213,6 +214,10 @@ func (c *config) checkSecrets() error {
 				_, err := a.resolve(n)
 				errs = append(errs, err)
 			}
+			for _, c := range a.sinks {
+				_, err := c.server.address()
+				errs = append(errs, err)
+			}
 		}
 		for _, caller := range c.broker.callers {
 			_, err := caller.read()
@@ -237,6 +242,7 @@ func (c *config) references() []reference {
 					list = append(append(list, v.from), v.others...)
 				}
 			}
+			list = append(list, a.sinkReferences()...)
 		}
 		for _, caller := range c.broker.callers {
 			list = append(list, caller.keys...)

@@ -180,6 +180,13 @@ func (c *brokerConfig) tree() yaml.MapSlice {
 			}
 			t = append(t, yaml.MapItem{Key: v.name, Value: value})
 		}
+		if len(account.sinks) > 0 {
+			sinks := []yaml.MapSlice{}
+			for _, c := range account.sinks {
+				sinks = append(sinks, c.tree())
+			}
+			t = append(t, yaml.MapItem{Key: "sinks", Value: sinks})
+		}
 		accounts = append(accounts, yaml.MapItem{Key: account.name, Value: t})
 	}
 	t := append(yaml.MapSlice{{Key: "listen", Value: c.listen.text}}, c.accessTree()...)

@@ -257,6 +257,7 @@ func (p *parser) broker(n yamlnode.Node) *brokerConfig {
 	for _, pair := range accounts.Pairs {
 		c.accounts = append(c.accounts, p.account(pair))
 	}
+	p.sinksApart(c.accounts)
 	if callers, ok := n.Get("callers"); ok {
 		c.callers = p.callers(callers)
 		p.callersWith(callers, c)
@@ -299,7 +300,7 @@ func (p *parser) account(pair yamlnode.Pair) accountConfig {
 	if a.origin == nil && needsOrigin(d) {
 		p.fail(pair.Key, "%s: the dialect %s names no host; add `origin: URL`", what, a.dialect.text)
 	}
-	valid := []string{"dialect", "origin"}
+	valid := []string{"dialect", "origin", "sinks"}
 	valid = append(valid, accountVars(d)...)
 	if err := n.Only(valid...); err != nil {
 		p.errs = append(p.errs, err)
@@ -311,7 +312,11 @@ func (p *parser) account(pair yamlnode.Pair) accountConfig {
 		}
 	}
 	for _, pair := range n.Pairs {
-		if name := pair.Key.Text; name != "dialect" && name != "origin" {
+		switch name := pair.Key.Text; name {
+		case "dialect", "origin":
+		case "sinks":
+			a.sinks = p.sinks(pair.Value, what)
+		default:
 			a.vars = append(a.vars, p.accountVar(what, d, name, pair.Value))
 		}
 	}

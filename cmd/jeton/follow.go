@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/client"
+	"github.com/jetonhq/jeton/sink/file"
 )
 
 // follow calls do with each token of an account that is newer than a
@@ -67,6 +65,7 @@ func (a *app) following(ctx context.Context, name string) (next func(context.Con
 	if err != nil {
 		return nil, nil, err
 	}
+	account.sinks = nil // they are for the broker of the machine
 	b := newBroker([]accountConfig{account}, s, nil)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
@@ -90,30 +89,15 @@ func newClient(c *brokerConfig, account string) (*client.Client, error) {
 	return client.New(config)
 }
 
-// writeTokenFile replaces a file in one step: a reader sees the old token or
-// the new one, and nobody else sees either.
-func writeTokenFile(path string, token *tokenAnswer, asJSON bool) (err error) {
-	text := []byte(token.AccessToken)
+// writeTokenFile writes a token to a file; see [file.Write].
+func writeTokenFile(path string, token *tokenAnswer, asJSON bool) error {
+	text := token.AccessToken
 	if asJSON {
-		if text, err = json.Marshal(token); err != nil {
+		b, err := json.Marshal(token)
+		if err != nil {
 			return err
 		}
+		text = string(b)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // 0600
-	if err != nil {
-		return fmt.Errorf("write the token to %s: %w", path, reason(err))
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write the token to %s: %w", path, reason(err))
-		}
-	}()
-	if _, err = f.Write(text); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return file.Write(path, text)
 }

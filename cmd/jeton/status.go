@@ -223,5 +223,5 @@ func statusNote(s broker.Status, now time.Time) string {
 	if s.LastError != "" && s.Latched == "" {
 		notes = append(notes, s.LastError)
 	}
-	return strings.Join(notes, "; ")
+	return strings.Join(append(notes, sinkNotes(s)...), "; ")
 }

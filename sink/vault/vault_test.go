@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,13 +24,13 @@ func token(generation uint64) *jeton.Token {
 }
 
 // fake returns a stand-in for a Vault, which takes its time, and a sink of its.
-func fake(t *testing.T, password string) (*kvfake.Server, *Sink, *http.HandlerFunc) {
+func fake(t *testing.T, password string) (*kvfake.Server, *Sink, *atomic.Value) {
 	kv := kvfake.New()
-	var fault http.HandlerFunc
+	fault := new(atomic.Value) // of http.HandlerFunc; nil: none
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(2 * time.Millisecond)
-		if fault != nil {
-			fault(w, r)
+		if f, _ := fault.Load().(http.HandlerFunc); f != nil {
+			f(w, r)
 			return
 		}
 		kv.ServeHTTP(w, r)
@@ -45,7 +46,7 @@ func fake(t *testing.T, password string) (*kvfake.Server, *Sink, *http.HandlerFu
 	}
 	s := &Sink{Address: func() (store.Address, error) { return a, nil }}
 	t.Cleanup(func() { _ = s.Close() })
-	return kv, s, &fault
+	return kv, s, fault
 }
 
 func (s *Sink) read(t *testing.T) (map[string]string, int) {
@@ -90,22 +91,22 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, status := range []int{429, 503, 403} {
-		*fault = func(w http.ResponseWriter, r *http.Request) {
+		fault.Store(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(status)
 			_ = r.Write(w) // shows what it was sent
-		}
+		}))
 		if err := s.Put(t.Context(), token(1)); err == nil || strings.Contains(err.Error(), "8f3a") || strings.Contains(err.Error(), "apps") {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
-	*fault = func(w http.ResponseWriter, r *http.Request) {
+	fault.Store(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kv.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
-	}
+	}))
 	if err := s.Put(t.Context(), token(1)); err == nil {
 		t.Error("the answer was not lost")
 	}
-	*fault = nil
+	fault.Store(http.HandlerFunc(nil))
 	if err := s.Put(t.Context(), token(2)); err != nil {
 		t.Error(err)
 	}
@@ -121,15 +122,15 @@ func TestOverwritten(t *testing.T) {
 	if err := s.Put(t.Context(), token(1)); err != nil {
 		t.Fatal(err)
 	}
-	*fault = func(w http.ResponseWriter, r *http.Request) {
+	fault.Store(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost { // another broker comes first
-			*fault = nil
+			fault.Store(http.HandlerFunc(nil))
 			if _, err := s.kv.Write(context.Background(), s.path, map[string]string{"generation": "3"}, vaultkv.Any); err != nil {
 				t.Error(err)
 			}
 		}
 		kv.ServeHTTP(w, r)
-	}
+	}))
 	if err := s.Put(t.Context(), token(2)); !errors.Is(err, vaultkv.ErrConflict) {
 		t.Errorf("%v", err)
 	}
