@@ -179,11 +179,11 @@ func (k *keeper) wait(ctx context.Context, w want) error {
 			return nil // it is there already
 		}
 		k.b.waiting.Add(1)
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-		}
+		there := k.follow(ctx, f, w)
 		k.b.waiting.Add(-1)
+		if there {
+			return nil
+		}
 		select {
 		case <-f.done:
 		default:
@@ -194,6 +194,33 @@ func (k *keeper) wait(ctx context.Context, w want) error {
 		}
 	}
 }
+
+// follow waits until an attempt ends, and reports whether what is wanted came
+// some time before: a store that answers nobody keeps an attempt from being
+// over, but no reader from a token that is in memory.
+func (k *keeper) follow(ctx context.Context, f *flight, w want) (there bool) {
+	var late <-chan time.Time
+	for {
+		v := k.view.Load()
+		if late == nil && v.Generation > w.above && v.good(k.b.now()) {
+			t := time.NewTimer(saveWithin)
+			defer t.Stop()
+			late = t.C
+		}
+		select {
+		case <-late:
+			return true
+		case <-v.replaced:
+		case <-f.done:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// saveWithin is how long readers wait for a token to be saved.
+const saveWithin = time.Second
 
 // join returns the attempt that runs and whether it brings what is wanted. If
 // none runs it begins one that does. Of ctx only the span counts.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +231,30 @@ func TestStoreLosesTheUnsaved(t *testing.T) {
 			closeBroker(t, b)
 		})
 	}
+}
+
+// TestHungSave: who waits for a login gets the token soon after the vendor gave
+// it, also where the store answers nobody.
+func TestHungSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, "iadvize")
+		v.latency = time.Second
+		var hangs atomic.Bool
+		st := storetest.Slow(store.NewMemory(), func() time.Duration {
+			if hangs.Load() {
+				return 1000 * time.Hour
+			}
+			return 3 * time.Millisecond
+		})
+		b := v.broker(st, newCredentials())
+		time.AfterFunc(time.Second, func() { hangs.Store(true) }) // the request is with the vendor
+		began := time.Now()
+		if token, err := b.Token(t.Context(), "a", 0); err != nil || v.check(token) != nil || time.Since(began) > 4*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		hangs.Store(false)
+		closeBroker(t, b)
+	})
 }
 
 // TestStoreDownIsNotLost: a store that cannot be read has lost nothing.
