@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/seal"
@@ -37,6 +38,9 @@ func openState(ctx context.Context, c *config) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.store.remote.Scheme != "" {
+		s.close = soon(s.close)
+	}
 	if len(keys) > 0 {
 		s.store = seal.Wrap(s.store, keys...)
 	}
@@ -46,6 +50,21 @@ func openState(ctx context.Context, c *config) (*state, error) {
 		}
 	}
 	return s, nil
+}
+
+// soon gives a store behind a network a moment to close. One that does not answer
+// any more does not keep the program from ending, which closes the connections.
+func soon(closeStore func() error) func() error {
+	return func() error {
+		done := make(chan error, 1)
+		go func() { done <- closeStore() }()
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(grace / 2):
+			return nil
+		}
+	}
 }
 
 // openUnsealed opens the store without its keys. What is no place for an issuer
