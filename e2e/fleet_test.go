@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,47 +101,6 @@ func newSealKey(t *testing.T) string {
 	return file
 }
 
-// slowly returns an address at which a server answers as one across a network
-// does. Next door it would answer so soon that no two brokers ever meet.
-func slowly(t *testing.T, server string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	pass := func(to, from net.Conn) {
-		defer func() { _ = to.Close() }()
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := from.Read(buffer)
-			if err != nil {
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return
-			}
-		}
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = c.Close()
-				continue
-			}
-			go pass(s, c)
-			go pass(c, s)
-		}
-	}()
-	return l.Addr().String()
-}
-
 // TestFleetLogsInOnce has two brokers on one store, with a hundred callers each,
 // who all come before there is a token.
 func TestFleetLogsInOnce(t *testing.T) {
@@ -160,7 +118,8 @@ func TestFleetLogsInOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.Close)
-		url := fmt.Sprintf(server.url, slowly(t, s.Addr))
+		// Next door it would answer so soon that no two brokers ever meet.
+		url := fmt.Sprintf(server.url, newLink(t, s.Addr, condition{delay: 10 * time.Millisecond}).addr)
 		brokers := []*process{startBroker(t, vendor, data, key, url), startBroker(t, vendor, data, key, url)}
 		first := askTogether(t, brokers, 100)
 		entries, err := auditLog(t, data).List(t.Context(), audit.Query{Realm: "iadvize", Action: "login", Limit: 10})
