@@ -1,0 +1,88 @@
+package e2e_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestQuickStart pastes the quick start of the README into a shell, with
+// nothing changed but the folder and the ports, and wants to see one login.
+func TestQuickStart(t *testing.T) {
+	t.Parallel()
+	need(t, "bash", "curl", "redis-server")
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(readme), "\n## Four workers, one login\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := regexp.MustCompile(`(?m)(?:^    .*\n)+`).FindAllString(section, -1)
+	if !ok || len(blocks) != 2 {
+		t.Fatalf("the README has no quick start with lines to paste and what they print:\n%s", section)
+	}
+	lines := regexp.MustCompile(`(?m)^    `).ReplaceAllString(blocks[0], "")
+	dir, port := t.TempDir(), func() string { return freeAddress(t)[len("127.0.0.1:"):] }
+	vendor := port()
+	for _, change := range [][2]string{
+		{"/tmp/fleet", dir}, {"8080", vendor}, {"8181", port()}, {"6399", port()},
+		{"jeton dev ", "jeton dev --listen 127.0.0.1:" + vendor + " --broker-listen 127.0.0.1:" + port() + " "},
+	} {
+		if !strings.Contains(lines, change[0]) {
+			t.Fatalf("the lines have no %q", change[0])
+		}
+		lines = strings.ReplaceAll(lines, change[0], change[1])
+	}
+	// A paste does not stop at an error; the first one is to be seen here.
+	script := "set -e -o pipefail\n" + lines + "\n./jeton serve > serve.log 2>&1 &\n" +
+		"until curl -sf http://" + address(t, lines) + "/v1/tokens/support; do sleep 1; done\n./jeton status"
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // what the README is measured by
+	defer cancel()
+	bash := exec.CommandContext(ctx, "bash", "-c", script)
+	bash.Dir = ".."
+	bash.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	end := func() error { return syscall.Kill(-bash.Process.Pid, syscall.SIGKILL) }
+	bash.Cancel = end
+	bash.WaitDelay = time.Second // what runs in the background holds the output
+	out := newOutput()
+	bash.Stdout, bash.Stderr = out, out
+	err = bash.Run()
+	_ = end()
+	if err != nil && !strings.Contains(err.Error(), exec.ErrWaitDelay.Error()) {
+		logs, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+		for _, name := range logs {
+			text, _ := os.ReadFile(name)
+			t.Logf("%s:\n%s", name, text)
+		}
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text := out.String()
+	for what, n := range map[string]int{
+		`"authenticated":true`:                     4,
+		`(?m)^support +fresh .* 1 +1 of 10 `:       2, // before and after jeton serve
+		`(?m) login +0 -> 1 .* ok +a reader asked`: 1,
+	} {
+		if got := len(regexp.MustCompile(what).FindAllString(text, -1)); got != n {
+			t.Errorf("%d x %s, want %d", got, what, n)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+// address returns where the broker of the lines listens.
+func address(t *testing.T, lines string) string {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^  listen: (.*)$`).FindStringSubmatch(lines)
+	if m == nil {
+		t.Fatalf("no address in\n%s", lines)
+	}
+	return m[1]
+}
