@@ -30,6 +30,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"strictjson":       "",
 	"store":            ".",
 	"store/etcd":       "store",
+	"store/kubernetes": ". store",
 	"store/postgres":   "store",
 	"store/redis":      "store",
 	"store/sqlite":     "store",
@@ -55,7 +56,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/postgres store/redis store/sqlite store/vault yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

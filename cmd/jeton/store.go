@@ -15,6 +15,7 @@ import (
 	"github.com/jetonhq/jeton/seal"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/etcd"
+	"github.com/jetonhq/jeton/store/kubernetes"
 	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/store/sqlite"
@@ -97,6 +98,12 @@ func openUnsealed(ctx context.Context, u storeURL) (*state, error) {
 		return &state{db, log, db.Close}, nil
 	case "etcd":
 		s, err := etcd.Open(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return &state{s, audit.NewMemory(), s.Close}, nil
+	case "kubernetes":
+		s, err := kubernetes.Open(ctx, a)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/etcd"
+	"github.com/jetonhq/jeton/store/kubernetes"
 	"github.com/jetonhq/jeton/store/postgres"
 	"github.com/jetonhq/jeton/store/redis"
 	"github.com/jetonhq/jeton/store/vault"
@@ -37,14 +38,16 @@ var remotes = map[string]struct {
 	kind  string
 	check func(store.Address) error
 }{
-	"etcd":       {"etcd", etcd.Check},
-	"etcds":      {"etcd", etcd.Check},
-	"postgres":   {"postgres", postgres.Check},
-	"postgresql": {"postgres", postgres.Check},
-	"redis":      {"redis", redis.Check},
-	"rediss":     {"redis", redis.Check},
-	"vault":      {"vault", vault.Check},
-	"vault+http": {"vault", vault.Check},
+	"etcd":            {"etcd", etcd.Check},
+	"etcds":           {"etcd", etcd.Check},
+	"kubernetes":      {"kubernetes", kubernetes.Check},
+	"kubernetes+http": {"kubernetes", kubernetes.Check},
+	"postgres":        {"postgres", postgres.Check},
+	"postgresql":      {"postgres", postgres.Check},
+	"redis":           {"redis", redis.Check},
+	"rediss":          {"redis", redis.Check},
+	"vault":           {"vault", vault.Check},
+	"vault+http":      {"vault", vault.Check},
 }
 
 // String returns the URL. It holds no secret.
@@ -57,7 +60,7 @@ func (u storeURL) String() string {
 
 // brokersOnly reports whether the store is no place for an issuer.
 func (u storeURL) brokersOnly() bool {
-	return slices.Contains([]string{"etcd", "redis", "vault"}, u.kind)
+	return slices.Contains([]string{"etcd", "kubernetes", "redis", "vault"}, u.kind)
 }
 
 // tree returns the store in the shape in which the file says it.
@@ -138,6 +141,7 @@ func (p *parser) store(n yamlnode.Node) storeURL {
 	u := storeURL{node: n, dir: p.dir}
 	if n.Kind == yamlnode.Text {
 		p.storeURL(&u, n)
+		u.inPod()
 		p.storeSides(n, u)
 		return u
 	}
@@ -162,8 +166,25 @@ func (p *parser) store(n yamlnode.Node) storeURL {
 			*to = v.Text
 		}
 	}
+	u.inPod()
 	p.storeSides(n, u)
 	return u
+}
+
+// podFiles is where a pod of Kubernetes has what its service account needs.
+const podFiles = "/var/run/secrets/kubernetes.io/serviceaccount/"
+
+// inPod fills in what a pod has for the cluster that it runs in.
+func (u *storeURL) inPod() {
+	if u.remote.Scheme != "kubernetes" || strings.TrimSuffix(u.remote.Hosts[0], ":443") != "kubernetes.default.svc" {
+		return
+	}
+	if u.ca == "" {
+		u.ca = podFiles + "ca.crt"
+	}
+	if u.password.isZero() && u.cert == "" {
+		u.password = reference{kind: "file", name: podFiles + "token", path: podFiles + "token", node: u.node}
+	}
 }
 
 // storeSides checks the URL and what stands beside it. A store that could not
