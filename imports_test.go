@@ -234,6 +234,8 @@ func walk(t *testing.T, fn func(name string)) {
 			return err
 		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules"):
 			return filepath.SkipDir
+		case d.IsDir() && name != "." && hasFile(name, "go.mod"): // a module of its own
+			return filepath.SkipDir
 		case d.Type().IsRegular():
 			fn(filepath.ToSlash(name))
 		}
@@ -242,6 +244,11 @@ func walk(t *testing.T, fn func(name string)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func hasFile(folder, name string) bool {
+	_, err := os.Stat(filepath.Join(folder, name))
+	return err == nil
 }
 
 func insideModule(imported string) (folder string, ok bool) {

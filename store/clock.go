@@ -11,8 +11,8 @@ import (
 // one for all who share the store, while theirs may be minutes apart. A store
 // that lives on its user's machine has none: the clock there is the user's.
 //
-// Redis, PostgreSQL and etcd have one. A store that is reached over HTTP can
-// have one too: [Date] reads it from any answer.
+// All stores of a fleet have one. A store that is reached over HTTP has one by
+// [Date], which reads it from any answer.
 type Clock interface {
 	// Now returns the time on the store's clock. Some moment between the call
 	// and the return, the clock was within the given length of time of it: a

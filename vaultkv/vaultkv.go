@@ -236,14 +236,38 @@ func (v *Client) do(ctx context.Context, method, part, path string, ask, answer 
 
 // send makes one request and reads the answer, also that of a 404.
 func (v *Client) send(ctx context.Context, method, target string, token jeton.Secret, ask, answer any) error {
+	got, text, err := v.exchange(ctx, method, target, token, ask)
+	if err != nil {
+		return err
+	}
+	if got.StatusCode/100 == 2 || got.StatusCode == http.StatusNotFound {
+		if len(text) > 0 && json.Unmarshal(text, answer) != nil {
+			return fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
+		}
+	}
+	return v.judge(got.StatusCode, text)
+}
+
+// Header returns the header of an answer that the server gives to everybody, in
+// whatever state it is. It has its Date.
+func (v *Client) Header(ctx context.Context) (http.Header, error) {
+	got, _, err := v.exchange(ctx, http.MethodGet, "sys/health", jeton.Secret{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return got.Header, nil
+}
+
+// exchange makes one request. The body of the answer was read.
+func (v *Client) exchange(ctx context.Context, method, target string, token jeton.Secret, ask any) (*http.Response, []byte, error) {
 	if err := v.closing.Err(); err != nil {
-		return fmt.Errorf("vault: %s: the client is closed", v.host())
+		return nil, nil, fmt.Errorf("vault: %s: the client is closed", v.host())
 	}
 	var body io.Reader
 	if ask != nil {
 		text, err := json.Marshal(ask)
 		if err != nil {
-			return errors.New("vault: what is to be sent is no JSON")
+			return nil, nil, errors.New("vault: what is to be sent is no JSON")
 		}
 		body = bytes.NewReader(text)
 	}
@@ -251,7 +275,7 @@ func (v *Client) send(ctx context.Context, method, target string, token jeton.Se
 	defer cancel()
 	r, err := http.NewRequestWithContext(limited, method, v.base+target, body)
 	if err != nil {
-		return fmt.Errorf("vault: %s: not a request", v.host())
+		return nil, nil, fmt.Errorf("vault: %s: not a request", v.host())
 	}
 	r.Header.Set("X-Vault-Request", "true") // an agent may ask for it
 	if !token.IsZero() {
@@ -260,21 +284,16 @@ func (v *Client) send(ctx context.Context, method, target string, token jeton.Se
 	if v.c.Namespace != "" {
 		r.Header.Set("X-Vault-Namespace", v.c.Namespace)
 	}
-	a, err := v.http.Do(r)
+	answer, err := v.http.Do(r)
 	if err != nil {
-		return v.unreached(ctx, err)
+		return nil, nil, v.unreached(ctx, err)
 	}
-	defer func() { _ = a.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(a.Body, maxBytes))
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxBytes))
 	if err != nil {
-		return v.unreached(ctx, err)
+		return nil, nil, v.unreached(ctx, err)
 	}
-	if a.StatusCode/100 == 2 || a.StatusCode == http.StatusNotFound {
-		if len(text) > 0 && json.Unmarshal(text, answer) != nil {
-			return fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
-		}
-	}
-	return v.judge(a.StatusCode, text)
+	return answer, text, nil
 }
 
 // unreached strips the URL from an error of the connection, and has the context

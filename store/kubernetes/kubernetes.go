@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -27,8 +28,8 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
-// Store is a [store.Store] and a [store.Watcher] in Kubernetes. With the prefix p
-// it keeps Secrets named
+// Store is a [store.Store], a [store.Watcher] and a [store.Clock] in Kubernetes. With
+// the prefix p it keeps Secrets named
 //
 //	p-DIGEST  labels jeton-store: p, jeton-1 to jeton-4: the folders of the key;
 //	          data: key, value, due (microseconds since 1970, or empty), write
@@ -273,4 +274,20 @@ func (s *Store) Due(ctx context.Context, prefix string, t time.Time, limit int) 
 	// The keys are in order, so a stable sort breaks ties by key.
 	slices.SortStableFunc(list, func(a, b store.Record) int { return a.Due.Compare(b.Due) })
 	return list[:min(len(list), limit)], err
+}
+
+// Now implements [store.Clock], by the Date of an answer.
+func (s *Store) Now(ctx context.Context) (now time.Time, within time.Duration, err error) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	answer, err := s.api.send(limited, http.MethodGet, s.prefix+"-format", nil, nil)
+	if err == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10)) // so that the connection is of use again
+		_ = answer.Body.Close()
+		now, within, err = store.Date(answer.Header)
+	}
+	if err != nil {
+		return time.Time{}, 0, s.wrap(ended(ctx, err))
+	}
+	return now, within, nil
 }

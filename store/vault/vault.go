@@ -24,7 +24,7 @@ import (
 	"github.com/jetonhq/jeton/vaultkv"
 )
 
-// Store is a [store.Store] in Vault. With the prefix p it keeps
+// Store is a [store.Store] and a [store.Clock] in Vault. With the prefix p it keeps
 //
 //	p/~records/KEY  version, due (microseconds since 1970, or empty) and value (base64)
 //	                or deleted
@@ -214,4 +214,17 @@ func (s *Store) walk(ctx context.Context, folder, prefix, after string, visit fu
 		}
 	}
 	return nil
+}
+
+// Now implements [store.Clock], by the Date of an answer.
+func (s *Store) Now(ctx context.Context) (time.Time, time.Duration, error) {
+	header, err := s.kv.Header(ctx)
+	if err != nil {
+		return time.Time{}, 0, err
+	}
+	now, within, err := store.Date(header)
+	if err != nil {
+		return time.Time{}, 0, s.wrap(err)
+	}
+	return now, within, nil
 }
