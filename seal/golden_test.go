@@ -2,8 +2,7 @@ package seal
 
 // What the first release wrote.
 const (
-	goldenKey     = "jeton-seal-kyTOFmsdHciBdPj_iEpSDUWrL3EQ1M6tz6sBBdJV3V3Zm8q8"
-	goldenID      = "91de7c7744eac88b"
-	goldenValue   = "AZHefHdE6siL+HbzD9HS0D8VEaf+cHJPRzEau1zn14mAT5Z+BUkCk58IKiyWocN/p/EujlPH"
-	goldenDerived = "89bface2630995e5550f05a117d687a2eeec9ad068701c41f8727021354c67d4" // under the label test
+	goldenKey   = "jeton-seal-kyTOFmsdHciBdPj_iEpSDUWrL3EQ1M6tz6sBBdJV3V3Zm8q8"
+	goldenID    = "91de7c7744eac88b"
+	goldenValue = "AZHefHdE6siL+HbzD9HS0D8VEaf+cHJPRzEau1zn14mAT5Z+BUkCk58IKiyWocN/p/EujlPH"
 )

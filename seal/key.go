@@ -80,12 +80,12 @@ func (k Key) ID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Derive returns the key for one other use, which label names, by HKDF-SHA256
-// (RFC 5869). Nothing that is derived under one label tells about the key, nor
-// about what is derived under another. It panics if k is zero.
-func Derive(k Key, label string) [32]byte { return k.derive("jeton derive: " + label) }
-
-// derive keeps the uses of the key apart: info begins with what it is for.
+// derive returns the key for one use, which info names, by HKDF-SHA256 (RFC
+// 5869). Nothing that is derived for one use tells about the key, nor about what
+// is derived for another. It panics if k is zero.
+//
+// It is for this package alone: whatever else came from a sealing key would end
+// with it when the key is rotated.
 func (k Key) derive(info string) (out [32]byte) {
 	if k.IsZero() {
 		panic("seal: the zero key")

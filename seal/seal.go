@@ -59,13 +59,15 @@ type sealed struct {
 
 // Wrap returns a store that keeps the values of s encrypted. The first key
 // seals, and every key opens: to rotate, put the new key in front of the old
-// one, which is needed for as long as a value is left that it sealed. The
-// store is a [store.Watcher] or a [store.Clock] if s is one. Wrap panics if there is no key, or a
-// zero one.
+// one, which is needed for as long as a value is left that it sealed; see
+// [Reseal]. The store is a [store.Watcher] or a [store.Clock] if s is one. Wrap
+// panics if there is no key, or a zero one.
 //
 // A value that does not open fails the whole read, also in a list, with
 // [ErrWrongKey], [ErrNotSealed] or [ErrTampered].
-func Wrap(s store.Store, keys ...Key) store.Store {
+func Wrap(s store.Store, keys ...Key) store.Store { return store.Like(newSealed(s, keys), s) }
+
+func newSealed(s store.Store, keys []Key) *sealed {
 	if len(keys) == 0 {
 		panic("seal: no key")
 	}
@@ -78,7 +80,7 @@ func Wrap(s store.Store, keys ...Key) store.Store {
 		}
 		w.keys[k.id()] = aead
 	}
-	return store.Like(w, s)
+	return w
 }
 
 // Get implements [store.Store].

@@ -220,21 +220,8 @@ func TestFormatStays(t *testing.T) {
 	if got := get(t, Wrap(inner, k), "account/acme"); string(got.Value) != "value" {
 		t.Errorf("opened %q", got.Value)
 	}
-	if got := Derive(k, "test"); fmt.Sprintf("%x", got) != goldenDerived {
-		t.Errorf("derived %x", got)
-	}
 	if k.ID() != goldenID || k.Reveal() != goldenKey {
 		t.Errorf("id %s, text %s", k.ID(), k.Reveal())
-	}
-}
-
-func TestDerive(t *testing.T) {
-	k := NewKey()
-	if first, second := Derive(k, "a"), Derive(k, "a"); first != second {
-		t.Error("not the same twice")
-	}
-	if Derive(k, "a") == Derive(k, "b") || Derive(k, "a") == Derive(NewKey(), "a") {
-		t.Error("another label or key gave the same")
 	}
 }
 
