@@ -55,12 +55,16 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 func (l *login) trySave(ctx context.Context, r *record) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	next, err := l.k.save(ctx, *r, l.at)
-	settled := err == nil
-	if settled {
-		l.at = next
-	} else if errors.Is(err, store.ErrConflict) {
-		settled, err = l.overtaken(ctx, r)
+	var settled bool
+	var err error
+	for !settled && err == nil { // again at once where somebody left a word, or sealed the record anew
+		var next store.Record
+		next, err = l.k.save(ctx, *r, l.at)
+		if settled = err == nil; settled {
+			l.at = next
+		} else if errors.Is(err, store.ErrConflict) {
+			settled, err = l.overtaken(ctx, r)
+		}
 	}
 	if err != nil {
 		l.k.b.Logger.Warn("what a login brought could not be saved yet", "account", l.k.account.Name, "error", err)

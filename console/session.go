@@ -81,13 +81,22 @@ func (c *Console) find(ctx context.Context, kind, token string) (store.Record, e
 	return r, nil
 }
 
-// end deletes a record and reports whether this call was the one that did.
+// end deletes a record and reports whether this call was the one that did. A
+// record that is there at another version was sealed anew: nothing else writes
+// it twice.
 func (c *Console) end(ctx context.Context, r store.Record) (bool, error) {
-	err := c.store.Delete(ctx, r)
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
-		return false, nil
+	for {
+		err := c.store.Delete(ctx, r)
+		if errors.Is(err, store.ErrConflict) {
+			if r, err = c.store.Get(ctx, r.Key); err == nil {
+				continue
+			}
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil, err
 	}
-	return err == nil, err
 }
 
 // sweep deletes what has expired. Nothing waits for it.

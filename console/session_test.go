@@ -334,3 +334,36 @@ func TestFaults(t *testing.T) {
 		t.Errorf("each fault is to be logged once:\n%s", lines)
 	}
 }
+
+// TestEndsWhatWasSealedAnew: a record that is written again as it was, right
+// before it is deleted, is deleted: a link is good for its one sign-in, and who
+// signs out is out.
+func TestEndsWhatWasSealedAnew(t *testing.T) {
+	b := open(t, base)
+	rewrite := func() {
+		b.faults.Decide(func(op, key string) storetest.Fault {
+			if op == "delete" && strings.HasPrefix(key, "console/") {
+				b.faults.Set(storetest.Healthy)
+				r, err := b.memory.Get(t.Context(), key)
+				if err == nil {
+					_, err = b.memory.Put(t.Context(), r)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			return storetest.Healthy
+		})
+	}
+	link := b.link()
+	rewrite()
+	w := b.browser()
+	want(t, w.signIn(link), http.StatusSeeOther)
+	want(t, b.browser().signIn(link), http.StatusForbidden)
+
+	w = b.signedIn()
+	kept := *w
+	rewrite()
+	want(t, w.send(http.MethodPost, "/console/sign-out", url.Values{"csrf": {w.csrf}}), http.StatusOK, "Signed out")
+	want(t, kept.get("/console/"), http.StatusUnauthorized)
+}

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) configCommand() *cobra.Command {
-	return group(&cobra.Command{Use: "config", Short: "Check and print the configuration, make a sealing key"},
+	return group(&cobra.Command{Use: "config", Short: "Check and print the configuration, make and rotate sealing keys"},
 		&cobra.Command{
 			Use:   "check",
 			Short: "Say what is wrong with the configuration, if anything",
@@ -39,7 +39,8 @@ func (a *app) configCommand() *cobra.Command {
 				_, err := fmt.Fprintln(a.out, seal.NewKey().Reveal())
 				return err
 			},
-		})
+		},
+		a.resealCommand())
 }
 
 func (a *app) checkConfig() error {

@@ -125,18 +125,23 @@ func openUnsealed(ctx context.Context, u storeURL) (*state, error) {
 	}
 }
 
-// checkSeal keeps a record that only the right key opens, so that a wrong one
-// is told at the start and not by each request.
+// sealMark is the key of a record that only the right key opens, so that a
+// wrong one is told at the start and not by each request. It is sealed anew
+// last, so that who opens it opens everything.
+const sealMark = "seal"
+
+// checkSeal reads the mark, and makes it in a new store.
 func (s *state) checkSeal(ctx context.Context, c *config) error {
-	_, err := s.store.Get(ctx, "seal")
+	_, err := s.store.Get(ctx, sealMark)
 	if errors.Is(err, store.ErrNotFound) {
-		_, err = s.store.Put(ctx, store.Record{Key: "seal", Value: []byte(`{"v":1}`)})
+		_, err = s.store.Put(ctx, store.Record{Key: sealMark, Value: []byte(`{"v":1}`)})
 		if errors.Is(err, store.ErrConflict) {
 			return s.checkSeal(ctx, c) // another process made it
 		}
 	}
 	if errors.Is(err, seal.ErrWrongKey) {
-		return fmt.Errorf("%s was sealed with another key than %s", c.store, c.seal[0].text())
+		return fmt.Errorf("%s was sealed with another key than %s; one that was replaced stays behind it in the list until `jeton config reseal` says that it may go (%w)",
+			c.store, textOf(c.seal), err)
 	}
 	return err
 }
