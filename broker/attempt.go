@@ -147,8 +147,8 @@ func (l *login) intent(kind string, r *record) *intent {
 	switch {
 	case l.k.account.Dialect.Active == 0:
 		return &intent{Kind: kind, Since: r.Generation}
-	case r.Ended || !l.old.Valid(l.k.b.now(), 0):
-		return nil // no call uses it
+	case r.Ended || !l.old.Valid(l.k.b.now().Add(-l.k.b.Drain), 0):
+		return nil // no call uses it any more
 	}
 	return &intent{Kind: handover, Since: r.Generation}
 }

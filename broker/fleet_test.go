@@ -113,6 +113,15 @@ func (f *fleet) rotate(b *Broker) error {
 	return k.wait(f.t.Context(), want{above: k.view.Load().Generation})
 }
 
+// read has a broker look at the record.
+func (f *fleet) read(i int) error {
+	k, err := f.brokers[i].keeper(f.t.Context(), "a")
+	if err != nil {
+		return err
+	}
+	return k.read(f.t.Context())
+}
+
 // die is kill -9: nothing that the broker does reaches anybody any more.
 func (f *fleet) die(i int) {
 	f.faults[i].Set(storetest.Down)

@@ -379,3 +379,39 @@ func TestStoreLosesPresences(t *testing.T) {
 		}
 	})
 }
+
+// TestHandOverAfterExpiry: calls that left before the token expired are let end
+// too. A vendor may look at the time when a call arrives, and not again.
+func TestHandOverAfterExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, nil)
+		token, err := f.brokers[1].Token(t.Context(), "a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.v.set(func() { f.v.live[token.AccessToken.Reveal()] = token.Expiry.Add(time.Minute) })
+		var k *keeper
+		if k, err = f.brokers[0].keeper(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.change(t.Context(), func(r *record) bool { r.RefreshAt = time.Time{}; return true }); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.read(1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(token.Expiry) - 20*time.Millisecond)
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			if !f.call(t.Context(), f.brokers[1]) {
+				t.Error("a call failed")
+			}
+		})
+		time.Sleep(30 * time.Millisecond)
+		if token, err := f.brokers[0].Token(t.Context(), "a", 0); err != nil || token.Generation != 2 {
+			t.Errorf("%v %v", token, err)
+		}
+		calls.Wait()
+		f.close()
+	})
+}

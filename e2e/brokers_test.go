@@ -16,6 +16,7 @@ import (
 // A fleet is brokers that share a store and log in to one vendor.
 type fleet struct {
 	vendor   *counter
+	dialect  string // what describes the vendor
 	seal     string
 	accounts []string
 	brokers  []*member
@@ -41,7 +42,7 @@ func newFleet(t *testing.T, v *counter, accounts ...string) *fleet {
 	if len(accounts) == 0 {
 		accounts = []string{"support"}
 	}
-	return &fleet{vendor: v, seal: newSealKey(t), accounts: accounts}
+	return &fleet{vendor: v, dialect: dialectHalf, seal: newSealKey(t), accounts: accounts}
 }
 
 // start starts brokers, all at once: one for each store URL.
@@ -56,7 +57,7 @@ func (f *fleet) start(t *testing.T, stores ...string) {
 			text += "    " + name + ": {dialect: ./counting.yaml, origin: " + f.vendor.url + ", client_id: " + name + ", client_secret: file:secret}\n"
 		}
 		m.write(t, "jeton.yaml", text)
-		m.write(t, "counting.yaml", dialectHalf)
+		m.write(t, "counting.yaml", f.dialect)
 		m.write(t, "secret", "first secret")
 		m.process = start(t, "serve", "-c", filepath.Join(m.dir, "jeton.yaml"))
 		m.broker = "http://" + listen
