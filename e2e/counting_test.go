@@ -12,7 +12,7 @@ import (
 )
 
 // A counter is the token endpoint of a vendor elsewhere (RFC 6749, client
-// credentials), which counts the logins that reach it. It is safe for
+// credentials and refresh), which counts what reaches it. It is safe for
 // concurrent use.
 type counter struct {
 	url string
@@ -22,15 +22,22 @@ type counter struct {
 	takes    time.Duration   // for an answer
 	held     chan struct{}   // answers wait until it is closed; nil: none do
 	lifetime time.Duration   // of tokens
+	rotates  bool            // each answer has a refresh token
 	right    map[string]bool // :: client secret -> good; nil: every one is
 	limit    time.Duration   // Retry-After of the 429 that everybody gets; zero: nobody does
 	came     chan struct{}   // closed at the next arrival
 }
 
-// An arrival is one login as it reached the vendor.
+// An arrival is one login or refresh as it reached the vendor.
 type arrival struct {
 	at             time.Time
 	client, secret string
+	refresh        string // the refresh token that it presents; empty: a login
+}
+
+// String tells an arrival to a person.
+func (a arrival) String() string {
+	return fmt.Sprintf("%s %s, %s %s", a.at.Format("15:04:05.000"), a.client, a.secret, a.refresh)
 }
 
 // newCounter starts a vendor whose tokens live for an hour.
@@ -45,14 +52,14 @@ func newCounter(t *testing.T) *counter {
 	return v
 }
 
-// ServeHTTP answers a login.
+// ServeHTTP answers a login or a refresh.
 func (v *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	client, secret, _ := r.BasicAuth()
 	if client == "" {
 		client, secret = r.PostFormValue("client_id"), r.PostFormValue("client_secret")
 	}
 	v.mu.Lock()
-	v.arrivals = append(v.arrivals, arrival{time.Now(), client, secret})
+	v.arrivals = append(v.arrivals, arrival{time.Now(), client, secret, r.PostFormValue("refresh_token")})
 	n := len(v.arrivals)
 	close(v.came)
 	v.came = make(chan struct{})
@@ -64,10 +71,13 @@ func (v *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	time.Sleep(takes)
 	v.mu.Lock()
-	lifetime := v.lifetime
+	lifetime, rotates := v.lifetime, v.rotates
 	v.mu.Unlock()
 	status, answer := http.StatusOK, map[string]any{
 		"access_token": fmt.Sprintf("token-%d-of-%s", n, client), "token_type": "Bearer", "expires_in": int(lifetime / time.Second),
+	}
+	if rotates {
+		answer["refresh_token"] = fmt.Sprintf("refresh-%d", n)
 	}
 	switch {
 	case limit > 0:
@@ -107,7 +117,7 @@ func (v *counter) logins() []arrival {
 	return v.arrivals[:len(v.arrivals):len(v.arrivals)]
 }
 
-// want checks how many logins have arrived.
+// want checks how many logins and refreshes have arrived.
 func (v *counter) want(t *testing.T, n int) {
 	t.Helper()
 	if got := v.logins(); len(got) != n {

@@ -10,12 +10,14 @@ import (
 
 // TestLeaderDies kills the broker that logs in while the vendor holds the
 // answer back: first when nobody has a token yet, then when the old one is
-// being replaced ahead of its expiry. Another broker takes over.
+// being refreshed ahead of its expiry. Another broker takes over. It logs in:
+// the vendor may have taken the refresh token, and would end the whole family
+// if that came again.
 func TestLeaderDies(t *testing.T) {
 	t.Parallel()
 	_, url := startRedis(t)
 	v := newCounter(t)
-	v.lifetime = time.Minute
+	v.lifetime, v.rotates = time.Minute, true // due when half of it is over
 	f := newFleet(t, v)
 	f.start(t, repeated(url, 4)...)
 
@@ -50,6 +52,9 @@ func TestLeaderDies(t *testing.T) {
 	f.settle(t, 4, living...)
 	wantTokens(t, r.end(), 2, 4)
 	v.want(t, 4)
+	if sent := v.logins(); sent[2].refresh != "refresh-2" || sent[3].refresh != "" {
+		t.Errorf("the vendor got %v; want a refresh and then a login", sent[2:])
+	}
 }
 
 // TestStoreRestarts restarts Redis in the middle of a login, with what it had

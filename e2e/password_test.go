@@ -39,7 +39,7 @@ func TestWrongPasswordOfFleet(t *testing.T) {
 	v.want(t, 1)
 
 	f.brokers[0].write(t, "secret", "second secret")
-	v.await(t, 2) // a reader's
+	v.await(t, 2)
 	eventually(t, func() (answer, bool) { // until it is refused too
 		a := ask(t, "GET", f.brokers[0].broker+"/v1/tokens/support", "")
 		return a, a.status == http.StatusFailedDependency
