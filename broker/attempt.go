@@ -24,6 +24,11 @@ import (
 // a fleet that logged in anyway would be the herd that the vendor bans.
 func (k *keeper) attempt(ctx context.Context, w want, t *trail) (err error) {
 	defer func() { t.end(err) }()
+	back, err := k.turns.take(ctx, w.asked == askedRefresh)
+	if err != nil {
+		return err
+	}
+	defer back()
 	var watch followed
 	for {
 		r, at, err := k.load(ctx)

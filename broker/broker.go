@@ -70,6 +70,7 @@ type Broker struct {
 	Wait         time.Duration // how long a reader waits for a first token; zero: 30 s
 	Drain        time.Duration // how long a hand-over waits for calls to end, at every broker; zero: 10 s
 
+	Logins    int      // how many logins may run at one vendor at once; zero: 64
 	Callers   []Caller // who may call over TCP; none: every local program
 	Followers int      // how many long polls and streams may wait at once; zero: 1,000
 
@@ -89,8 +90,10 @@ type Broker struct {
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // :: record key -> keeper
+	turns   map[string]*turns  // :: vendor -> turns
 
 	clock     storeClock
+	pace      pace // of reading records that may have changed
 	keyring   keyring
 	metrics   *metrics
 	tracer    trace.Tracer // nil: no spans
@@ -148,7 +151,7 @@ func (b *Broker) init() {
 		}
 		b.running, b.stop = context.WithCancel(context.Background())
 		b.sending, b.abort = context.WithCancel(context.Background())
-		b.keepers = map[string]*keeper{}
+		b.keepers, b.turns = map[string]*keeper{}, map[string]*turns{}
 		b.clock.turn = make(chan struct{}, 1)
 		b.byName = make(map[string]*entry, len(b.Accounts))
 		for i := range b.Accounts {
@@ -179,6 +182,9 @@ func (b *Broker) init() {
 		b.Lease = or(b.Lease, 15*time.Second)
 		b.Wait = or(b.Wait, 30*time.Second)
 		b.Drain = or(b.Drain, 10*time.Second)
+		if b.Logins == 0 {
+			b.Logins = 64
+		}
 		if b.Followers == 0 {
 			b.Followers = 1000
 		}
@@ -243,6 +249,8 @@ func (b *Broker) Run(ctx context.Context) {
 	copying := b.copy(ctx)
 	for {
 		again := false
+		began := map[string]*keeper{}
+		changed := map[*keeper]<-chan struct{}{}
 		for _, a := range b.Accounts {
 			k, err := b.keeper(ctx, a.Name)
 			if err != nil {
@@ -251,9 +259,17 @@ func (b *Broker) Run(ctx context.Context) {
 				continue
 			}
 			if !started[k] {
-				started[k] = true
-				keeping.Go(func() { k.keep(ctx) })
+				started[k], began[k.key], changed[k] = true, k, k.watch(ctx)
 			}
+		}
+		read := len(began) >= many && b.readAll(ctx, began) == nil
+		for _, k := range began {
+			keeping.Go(func() {
+				if !read {
+					k.look(ctx)
+				}
+				k.keep(ctx, changed[k])
+			})
 		}
 		if !again || !sleep(ctx, 10*time.Second) {
 			break
@@ -311,6 +327,11 @@ func (b *Broker) keeper(ctx context.Context, name string) (*keeper, error) {
 	if k == nil {
 		k = newKeeper(b, a, key)
 		b.keepers[key] = k
+		vendor := vendorOf(&a)
+		if b.turns[vendor] == nil {
+			b.turns[vendor] = newTurns(b.Logins)
+		}
+		k.turns = b.turns[vendor]
 	}
 	b.byName[name].keeper.Store(k)
 	return k, nil
@@ -397,15 +418,14 @@ func (b *Broker) Status(ctx context.Context) []Status {
 func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 	b.init()
 	list := make([]Status, 0, len(b.Accounts))
+	keepers := map[string]*keeper{}
 	for _, a := range b.Accounts {
 		if !of(a) {
 			continue
 		}
 		s := Status{Account: a.Name, Dialect: a.Dialect.Name, State: "unresolved"}
 		if k, err := b.keeper(ctx, a.Name); err == nil {
-			_ = k.read(ctx)
-			k.status(&s, b.now())
-			s.Budgets = k.budgetsNow(ctx, a)
+			keepers[k.key] = k
 		} else {
 			s.LastError = err.Error()
 		}
@@ -415,6 +435,18 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 			}
 		}
 		list = append(list, s)
+	}
+	if len(keepers) < many || b.readAll(ctx, keepers) != nil {
+		for _, k := range keepers {
+			_ = k.read(ctx)
+		}
+	}
+	budgets := b.budgets(ctx, len(keepers))
+	for i := range list {
+		if k := b.known(list[i].Account); k != nil {
+			k.status(&list[i], b.now())
+			list[i].Budgets = k.budgetsNow(ctx, list[i].Account, budgets)
+		}
 	}
 	return list
 }

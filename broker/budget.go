@@ -82,20 +82,36 @@ type Budget struct {
 	Seconds int64         `json:"window"` // Window in seconds
 }
 
-// budgetsNow reads the budgets of an account. What cannot be read is left out:
-// it is for people to look at.
-func (k *keeper) budgetsNow(ctx context.Context, a Account) (list []Budget) {
-	if len(a.Dialect.Rate) == 0 {
+// budgets returns what reads the budgets of so many accounts.
+func (b *Broker) budgets(ctx context.Context, accounts int) func(key string) (store.Record, error) {
+	if accounts >= many {
+		found := map[string]store.Record{}
+		if b.each(ctx, "budget/", func(r store.Record) { found[r.Key] = r }) == nil {
+			return func(key string) (store.Record, error) {
+				if r, ok := found[key]; ok {
+					return r, nil
+				}
+				return store.Record{}, store.ErrNotFound
+			}
+		}
+	}
+	return func(key string) (store.Record, error) { return b.Store.Get(ctx, key) }
+}
+
+// budgetsNow returns the budgets of an account. What cannot be read is left
+// out: it is for people to look at.
+func (k *keeper) budgetsNow(ctx context.Context, account string, read func(key string) (store.Record, error)) (list []Budget) {
+	if len(k.account.Dialect.Rate) == 0 {
 		return nil
 	}
-	way, err := k.way(ctx, a.Name)
+	way, err := k.way(ctx, account)
 	if err != nil {
 		return nil
 	}
 	now := k.b.now()
 	for _, l := range k.limits(way.vars) {
 		var b budget
-		at, err := k.b.Store.Get(ctx, l.key)
+		at, err := read(l.key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) || err == nil && json.Unmarshal(at.Value, &b) != nil {
 			continue
 		}

@@ -19,6 +19,7 @@ type keeper struct {
 
 	view  atomic.Pointer[view] // what readers see; never nil
 	woken chan struct{}        // holds a signal: the wall clock jumped
+	turns *turns               // of logins at its vendor
 	gate  gate                 // calls that use a token which the next one ends
 	leads atomic.Uint64        // fence of the login that runs here; zero: none
 
@@ -253,14 +254,17 @@ func (k *keeper) join(ctx context.Context, w want) (f *flight, mine bool) {
 	return f, true
 }
 
-// keep replaces the token when it is due, and follows the record, until ctx
-// ends.
-func (k *keeper) keep(ctx context.Context) {
-	var changed <-chan struct{}
+// watch returns what says that the record may have changed; nil: nothing does.
+func (k *keeper) watch(ctx context.Context) (changed <-chan struct{}) {
 	if w, ok := k.b.Store.(store.Watcher); ok {
 		changed, _ = w.Watch(ctx, k.key)
 	}
-	_ = k.read(ctx)
+	return changed
+}
+
+// keep replaces the token when it is due, and follows the record, until ctx
+// ends. The record was read after watch.
+func (k *keeper) keep(ctx context.Context, changed <-chan struct{}) {
 	looked := time.Now() // at the credentials of a latched account
 	for ctx.Err() == nil {
 		now := k.b.now()
@@ -294,13 +298,30 @@ func (k *keeper) keep(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		t.Stop()
-		if ctx.Err() == nil {
-			_ = k.read(ctx)
-		}
+		k.look(ctx)
 	}
 }
 
-// pollEvery is how often the record of a store that cannot watch is read.
+// look reads the record when it is its turn, or not at all if the token falls
+// due before: the attempt reads it then.
+func (k *keeper) look(ctx context.Context) {
+	if wait := k.b.pace.wait(); wait > 0 {
+		due := k.next(k.view.Load(), k.b.now())
+		if due > 0 && due < wait {
+			sleep(ctx, due)
+			return
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+	if ctx.Err() == nil {
+		_ = k.read(ctx)
+	}
+}
+
+// pollEvery is how often the record of a store that cannot watch is read, but
+// for the pace of all.
 const pollEvery = 5 * time.Second
 
 // latchedEvery is how often a latched account's credentials are looked at.
@@ -363,18 +384,8 @@ func (k *keeper) status(s *Status, now time.Time) {
 	if v.NotBefore.After(now) {
 		s.RetryAt = instant(v.NotBefore)
 	}
-	switch {
-	case v.Latch != nil:
-		s.State, s.Latched, s.LatchedAt = "latched", v.Latch.Code, instant(v.Latch.Since)
-	case s.RetryAt != nil && !v.good(now):
-		s.State = "backing_off"
-	case v.Token == nil:
-		s.State = "empty"
-	case !v.good(now):
-		s.State = "expired"
-	case v.due(now):
-		s.State = "stale"
-	default:
-		s.State = "fresh"
+	if v.Latch != nil {
+		s.Latched, s.LatchedAt = v.Latch.Code, instant(v.Latch.Since)
 	}
+	s.State = v.state(now)
 }

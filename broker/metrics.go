@@ -16,6 +16,7 @@ import (
 // an account anyway is read when somebody asks for the metrics. No label has a
 // value that comes from outside: accounts are those of the configuration.
 type metrics struct {
+	named     bool // accounts have series of their own
 	registry  *prometheus.Registry
 	exchanges *prometheus.CounterVec   // :: account, kind, outcome
 	egress    *prometheus.CounterVec   // :: account, class
@@ -25,6 +26,7 @@ type metrics struct {
 
 func newMetrics(b *Broker) *metrics {
 	m := &metrics{
+		named:    len(b.Accounts) <= maxSeries,
 		registry: prometheus.NewRegistry(),
 		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jeton_broker_exchanges_total", Help: "Logins and refreshes sent to vendors, by outcome."}, []string{"account", "kind", "outcome"}),
@@ -40,13 +42,26 @@ func newMetrics(b *Broker) *metrics {
 	return m
 }
 
+// maxSeries bounds the accounts that have series of their own: six each, and
+// more as things happen. With more accounts the label account is empty, which
+// Prometheus takes for absent, and what is told of one account is left out.
+const maxSeries = 5000
+
+// label is the account as a label.
+func (m *metrics) label(account string) string {
+	if m.named {
+		return account
+	}
+	return ""
+}
+
 // exchanged counts one exchange with a vendor.
 func (m *metrics) exchanged(account string, x *dialect.Exchange, err error) {
 	kind := "login"
 	if x.Kind == dialect.KindRefresh {
 		kind = "refresh"
 	}
-	m.exchanges.WithLabelValues(account, kind, outcomeOf(err)).Inc()
+	m.exchanges.WithLabelValues(m.label(account), kind, outcomeOf(err)).Inc()
 }
 
 // outcomeOf says in a word how an exchange ended.
@@ -71,7 +86,7 @@ func (m *metrics) called(account string, status int) {
 	if status >= 100 && status < 600 {
 		class = classes[status/100]
 	}
-	m.egress.WithLabelValues(account, class).Inc()
+	m.egress.WithLabelValues(m.label(account), class).Inc()
 }
 
 // gauges collects what the broker knows of its accounts.
@@ -79,6 +94,7 @@ type gauges struct{ b *Broker }
 
 var (
 	waitingDesc    = prometheus.NewDesc("jeton_broker_readers_waiting", "Readers that wait for a login now.", nil, nil)
+	accountsDesc   = prometheus.NewDesc("jeton_broker_accounts", "Accounts by how they are doing.", []string{"state"}, nil)
 	followersDesc  = prometheus.NewDesc("jeton_broker_followers", "Long polls and streams that are open now.", nil, nil)
 	obtainedDesc   = prometheus.NewDesc("jeton_broker_token_obtained_timestamp_seconds", "When the token came.", []string{"account"}, nil)
 	expiryDesc     = prometheus.NewDesc("jeton_broker_token_expiry_timestamp_seconds", "When the token expires.", []string{"account"}, nil)
@@ -92,7 +108,7 @@ var (
 
 // Describe sends the descriptions.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{waitingDesc, followersDesc, obtainedDesc, expiryDesc, generationDesc, goodDesc, latchedDesc, permissionDesc, lagDesc, writesDesc} {
+	for _, d := range []*prometheus.Desc{waitingDesc, followersDesc, accountsDesc, obtainedDesc, expiryDesc, generationDesc, goodDesc, latchedDesc, permissionDesc, lagDesc, writesDesc} {
 		ch <- d
 	}
 }
@@ -112,8 +128,17 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(waitingDesc, float64(g.b.waiting.Load()))
 	gauge(followersDesc, float64(g.b.followers.Load()))
 	now := g.b.now()
+	count := map[string]int{}
+	defer func() {
+		for _, state := range states {
+			gauge(accountsDesc, float64(count[state]), state)
+		}
+	}()
 	for _, a := range g.b.Accounts {
 		for _, c := range a.Sinks {
+			if !g.b.metrics.named {
+				break
+			}
 			gauge(lagDesc, c.Lag(time.Now()).Seconds(), a.Name, c.Name)
 			n := c.Counts()
 			for outcome, n := range map[string]uint64{"ok": n.OK, "failed": n.Failed} {
@@ -122,9 +147,14 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		k := g.b.known(a.Name)
 		if k == nil {
+			count["unresolved"]++
 			continue // its variables were never resolved, so nothing is known
 		}
 		v := k.view.Load()
+		count[v.state(now)]++
+		if !g.b.metrics.named {
+			continue
+		}
 		if v.Token != nil {
 			gauge(obtainedDesc, float64(g.b.here(v.Obtained).Unix()), a.Name)
 			if !v.expiry().IsZero() {

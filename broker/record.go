@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -259,24 +258,30 @@ func (k *keeper) fetch(ctx context.Context) (record, store.Record, error) {
 		return record{}, store.Record{}, unclear
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		salt := make([]byte, 32)
-		_, _ = rand.Read(salt) // it never fails
-		return record{V: 1, Salt: salt}, store.Record{Key: k.key}, nil
+		return newRecord(), store.Record{Key: k.key}, nil
 	}
 	if err != nil {
 		k.b.clock.deaf.Store(0) // it answers nothing at all
 		k.b.metrics.store.WithLabelValues("read").Inc()
 		return record{}, store.Record{}, fmt.Errorf("broker: read the record: %w", err)
 	}
-	var r record
+	r, err := k.b.decode(at)
+	if err != nil {
+		return record{}, store.Record{}, err
+	}
+	return r, at, nil
+}
+
+// decode reads a record.
+func (b *Broker) decode(at store.Record) (r record, err error) {
 	if json.Unmarshal(at.Value, &r) != nil { // the cause could show a token
-		return record{}, store.Record{}, errors.New("broker: the record is damaged")
+		return record{}, errors.New("broker: the record is damaged")
 	}
 	if r.V != 1 {
-		return record{}, store.Record{}, fmt.Errorf("broker: the record has form %d, which this version does not know", r.V)
+		return record{}, fmt.Errorf("broker: the record has form %d, which this version does not know", r.V)
 	}
-	r.mend(k.b.now())
-	return r, at, nil
+	r.mend(b.now())
+	return r, nil
 }
 
 // mend drops what only a clock that was far ahead can have written: a machine's

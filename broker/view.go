@@ -62,6 +62,26 @@ func (v *view) due(now time.Time) bool {
 	return v.Token != nil && !v.RefreshAt.IsZero() && !now.Before(v.RefreshAt)
 }
 
+// states are those of [Status.State].
+var states = [...]string{"empty", "fresh", "stale", "expired", "latched", "backing_off", "unresolved"}
+
+// state says in one word how the account is doing.
+func (v *view) state(now time.Time) string {
+	switch {
+	case v.Latch != nil:
+		return "latched"
+	case v.NotBefore.After(now) && !v.good(now):
+		return "backing_off"
+	case v.Token == nil:
+		return "empty"
+	case !v.good(now):
+		return "expired"
+	case v.due(now):
+		return "stale"
+	}
+	return "fresh"
+}
+
 // shown returns the view of a record.
 func (k *keeper) shown(r record) *view {
 	v := &view{record: r, parsed: r.token(), held: k.ending(&r), handover: k.handingOver(&r), seen: time.Now(), replaced: make(chan struct{})}
@@ -118,7 +138,7 @@ func (k *keeper) replace(now, next *view) bool {
 		return false
 	}
 	if next.shut.IsZero() && !now.shut.IsZero() {
-		k.b.metrics.handover.WithLabelValues(k.account.Name).Observe(time.Since(now.shut).Seconds())
+		k.b.metrics.handover.WithLabelValues(k.b.metrics.label(k.account.Name)).Observe(time.Since(now.shut).Seconds())
 	}
 	close(now.replaced)
 	return true

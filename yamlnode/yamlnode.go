@@ -71,11 +71,18 @@ const maxDepth = 64
 // maxSize bounds a document in bytes.
 const maxSize = 1 << 20
 
-// Parse reads src; file is only for messages. An empty document is Null.
+// Parse reads src; file is only for messages. An empty document is Null, and
+// one of more than 1 MiB is refused.
 func Parse(file string, src []byte) (root Node, err error) {
+	return ParseUpTo(maxSize, file, src)
+}
+
+// ParseUpTo is Parse with another bound in bytes. A document takes about fifty
+// times its size of memory while it is read.
+func ParseUpTo(limit int, file string, src []byte) (root Node, err error) {
 	at := Node{file: file, line: 1, column: 1}
-	if len(src) > maxSize {
-		return Node{}, at.Errorf("the file is larger than %d bytes", maxSize)
+	if len(src) > limit {
+		return Node{}, at.Errorf("the file is larger than %d bytes", limit)
 	}
 	if !utf8.Valid(src) {
 		return Node{}, at.Errorf("the file is not UTF-8")

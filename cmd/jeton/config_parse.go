@@ -19,21 +19,27 @@ import (
 type parser struct {
 	dir  string // where relative paths start
 	errs []error
+
+	dialects map[string]*dialect.Dialect // :: as written -> read already; accounts share them
 }
+
+// maxConfig bounds a configuration file, in bytes. A hundred thousand accounts
+// are 20 MB.
+const maxConfig = 64 << 20
 
 // memoryColon finds the one value that the language of the file cannot say
 // without quotes, though every store is written as a URL.
 var memoryColon = regexp.MustCompile(`(?m)^(\s*store:\s+memory):[ \t]*(#.*)?$`)
 
 func parseConfig(file, dir string, src []byte) (*config, error) {
-	root, err := yamlnode.Parse(file, memoryColon.ReplaceAll(src, []byte("$1 $2")))
+	root, err := yamlnode.ParseUpTo(maxConfig, file, memoryColon.ReplaceAll(src, []byte("$1 $2")))
 	if err != nil {
 		return nil, err
 	}
 	if root.Kind == yamlnode.Null {
 		return nil, root.Errorf("the file declares nothing; it wants at least one of issuer, guard, broker")
 	}
-	p := &parser{dir: dir}
+	p := &parser{dir: dir, dialects: map[string]*dialect.Dialect{}}
 	c := &config{file: file, store: storeURL{kind: "memory"}}
 	if !p.mapping(root, "the file", "store", "seal", "issuer", "guard", "broker", "console", "traces") {
 		return nil, errors.Join(p.errs...)
@@ -385,8 +391,13 @@ func (p *parser) dialect(n, at yamlnode.Node, what string) dialectRef {
 	if text == "" {
 		return dialectRef{}
 	}
+	if d := p.dialects[text]; d != nil {
+		return dialectRef{text, d}
+	}
 	d, err := loadDialect(text, p.path)
-	if err != nil {
+	if err == nil {
+		p.dialects[text] = d
+	} else {
 		v, _ := n.Get("dialect")
 		if _, positioned := errors.AsType[*yamlnode.Error](err); positioned {
 			p.errs = append(p.errs, err)
