@@ -85,6 +85,11 @@ func TestManyAccounts(t *testing.T) {
 					t.Fatalf("list broken %v: %s is %s, generation %d", broken, s.Account, s.State, s.Generation)
 				}
 			}
+			idle := v.crowd(st, n, "http://vendor.test/prefix") // as of the command status without a server
+			if s := idle.Status(ctx)[n-1]; s.State != "fresh" {
+				t.Errorf("list broken %v: %s is %s", broken, s.Account, s.State)
+			}
+			closeBroker(t, idle)
 			time.Sleep(20 * time.Hour)
 			if logins, _, _ := v.count(); logins != n {
 				t.Errorf("%d logins for %d accounts that somebody asked for", logins, n)
