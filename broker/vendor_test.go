@@ -41,9 +41,10 @@ type vendor struct {
 	loseNext  bool // execute the next exchange and lose its answer
 	forbid    bool // refuse every call, whatever the token
 	seen      []string
-	silent    bool // say nothing of a lifetime
-	strict    bool // a refresh token that is presented again ends all tokens
-	replays   int  // how often that was so
+	silent    bool          // say nothing of a lifetime
+	lifetime  time.Duration // instead of the dialect's, where the vendor says it; zero: the dialect's
+	strict    bool          // a refresh token that is presented again ends all tokens
+	replays   int           // how often that was so
 	n         int
 }
 
@@ -133,6 +134,9 @@ func (v *vendor) serve(w http.ResponseWriter, r *http.Request, body []byte) (los
 	lifetime := v.d.Lifetime
 	if lifetime == 0 {
 		lifetime = time.Hour
+	}
+	if v.lifetime > 0 {
+		lifetime = v.lifetime
 	}
 	v.live[token] = time.Now().Add(lifetime)
 	v.refresh[fmt.Sprintf("refresh-%d", v.n)] = true

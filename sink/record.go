@@ -28,6 +28,12 @@ type record struct {
 	By         string     `json:"by,omitempty"`         // for people
 	LastError  string     `json:"last_error,omitempty"` // of the last turn
 
+	// Loose is the generation of a token that may still be on its way to the
+	// place: it was put, and no answer was seen. 0: there is none. Where a newer
+	// one was put meanwhile, that is put once more when the older has had the
+	// time of a lease to arrive.
+	Loose uint64 `json:"loose,omitempty"`
+
 	Fence  uint64 `json:"fence"`            // counts leases
 	Holder string `json:"holder,omitempty"` // the broker whose turn it is
 	Salt   []byte `json:"salt"`             // random
@@ -43,6 +49,9 @@ func (r *record) digest(t *jeton.Token) string {
 
 // has reports whether the token was put.
 func (r *record) has(t *jeton.Token) bool { return r.Digest == r.digest(t) }
+
+// unsettled reports whether another token may arrive after the one that was put.
+func (r *record) unsettled() bool { return r.Loose != 0 && r.Loose != r.Generation }
 
 func (r *record) status(name string) Status {
 	return Status{Name: name, Generation: r.Generation, WrittenAt: r.WrittenAt, LastError: r.LastError}

@@ -10,6 +10,7 @@ package sink
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -81,6 +82,13 @@ func NewStatusError(place string, status int, code string) *StatusError {
 }
 
 var validCode = regexp.MustCompile(`^[A-Za-z_]{1,64}$`)
+
+// refused reports whether an error says that the place did not take the token,
+// and will not.
+func refused(err error) bool {
+	e, ok := errors.AsType[*StatusError](err)
+	return ok && e.Status/100 == 4
+}
 
 // Error names the place, the status and the code.
 func (e *StatusError) Error() string {

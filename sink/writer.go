@@ -38,7 +38,8 @@ type writer struct {
 
 	token *jeton.Token // the newest that is known; nil: none was ever seen
 	again bool         // put it though it is there, unless somebody did meanwhile
-	force bool         // put it though it is there: an older one may have come after it
+	force bool         // put it though it is there: an older one has come after it, for all that is known
+	loose bool         // an older one may still come after it
 
 	version string     // of the record when the copy was last seen to be good
 	lease   followed   // of another broker
@@ -71,8 +72,8 @@ func (w *writer) run(ctx context.Context) {
 		case err == nil:
 			w.retry.Reset()
 			w.again, wait = false, forever
-			if w.Again > 0 {
-				w.again, wait = true, w.Again+rand.N(w.Again/10+1)
+			if every := w.every(); every > 0 {
+				w.again, wait = true, every+rand.N(every/10+1)
 			}
 		case errors.Is(err, errHeld):
 			wait = lookEvery + rand.N(lookEvery)
@@ -83,6 +84,15 @@ func (w *writer) run(ctx context.Context) {
 			w.a.Logger.Warn("a token could not be copied", "account", w.a.Name, "sink", w.Name, "generation", w.token.Generation, "retry_in", wait, "error", text)
 		}
 	}
+}
+
+// every returns how long after a turn the token is put again, though it is there;
+// zero: never.
+func (w *writer) every() time.Duration {
+	if w.loose && (w.Again == 0 || w.Again > leaseTime) {
+		return leaseTime
+	}
+	return w.Again
 }
 
 // await waits until there is a newer token, or until the time is over.
@@ -126,7 +136,7 @@ func (w *writer) turn(ctx context.Context) error {
 	}
 	w.token = t
 	if r.has(t) && !w.force && !(w.again && at.Version == w.version) {
-		w.version = at.Version
+		w.version, w.loose = at.Version, r.unsettled()
 		w.has()
 		return nil
 	}
@@ -213,10 +223,19 @@ func (w *writer) settle(ctx context.Context, r record, at store.Record, failure 
 	fence := r.Fence
 	r.Holder = ""
 	if failure == nil {
+		if w.again && r.has(w.token) { // it had its time
+			r.Loose = 0
+		}
 		now := time.Now().UTC().Truncate(time.Second)
 		r.Generation, r.Digest, r.WrittenAt, r.By, r.LastError = w.token.Generation, r.digest(w.token), &now, w.a.Broker, ""
+		if !r.unsettled() {
+			r.Loose = 0
+		}
 	} else {
 		r.LastError = words(failure, w.token)
+		if r.Loose == 0 && !refused(failure) {
+			r.Loose = w.token.Generation
+		}
 	}
 	at, err := w.save(ctx, r, at)
 	if errors.Is(err, store.ErrConflict) { // or an answer was lost
@@ -233,7 +252,7 @@ func (w *writer) settle(ctx context.Context, r record, at store.Record, failure 
 	if err != nil {
 		return err
 	}
-	w.version, w.force = at.Version, false
+	w.version, w.loose, w.force = at.Version, r.unsettled(), false
 	w.saw(r.status(w.Name))
 	w.has()
 	return nil

@@ -43,6 +43,8 @@ type Sink struct {
 	// lost makes no second one.
 	pending jeton.Secret // what was put
 	version string
+
+	ahead time.Duration // AWS's clock, if it refuses what this machine's dates
 }
 
 // Endpoint returns where Secrets Manager is in a region.
@@ -96,7 +98,7 @@ func (s *Sink) call(ctx context.Context, name string, in map[string]any) error {
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "secretsmanager."+name)
 	digest := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, r, hex.EncodeToString(digest[:]), "secretsmanager", s.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, r, hex.EncodeToString(digest[:]), "secretsmanager", s.Region, time.Now().Add(s.ahead)); err != nil {
 		return errors.New("aws: the request cannot be signed")
 	}
 	answer, body, err := sink.Send(s.HTTP, r)
@@ -104,9 +106,25 @@ func (s *Sink) call(ctx context.Context, name string, in map[string]any) error {
 		return fmt.Errorf("aws: reach Secrets Manager: %w", err)
 	}
 	if answer.StatusCode != http.StatusOK {
+		s.setClock(answer.Header)
 		return sink.NewStatusError("aws", answer.StatusCode, code(answer.Header, body))
 	}
 	return nil
+}
+
+// mostSkew is how far the date of a signature may be off; AWS takes five minutes.
+const mostSkew = 4 * time.Minute
+
+// setClock has the next request dated by AWS's clock, where this machine's is
+// too far off for it.
+func (s *Sink) setClock(h http.Header) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return
+	}
+	if s.ahead = time.Until(date); s.ahead.Abs() < mostSkew {
+		s.ahead = 0
+	}
 }
 
 // code returns the name of an error: in a header or in the body, where a

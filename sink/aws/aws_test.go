@@ -77,6 +77,37 @@ func TestWrongKey(t *testing.T) {
 	}
 }
 
+// TestSkew: a machine whose clock is off is refused once.
+func TestSkew(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
+		f := newFake(t)
+		f.secrets["prod/support"] = &secret{versions: map[string]string{}}
+		f.ahead = ahead
+		s := f.sink(t, static(secretKey))
+		if err := s.Put(t.Context(), token(1, canary)); err == nil {
+			t.Error("the fake takes any date")
+		}
+		if err := s.Put(t.Context(), token(1, canary)); err != nil {
+			t.Errorf("%v %v", err, f.refused)
+		}
+		f.ahead = 0 // the clock was set
+		if err := s.Put(t.Context(), token(2, canary)); err == nil {
+			t.Error("the fake takes any date")
+		}
+		if err := s.Put(t.Context(), token(2, canary)); err != nil {
+			t.Errorf("%v %v", err, f.refused)
+		}
+	}
+}
+
+// TestCredentialsStayNear: what a machine tells its own programs goes through no
+// proxy.
+func TestCredentialsStayNear(t *testing.T) {
+	if near, ok := (Environment{}).near().(*http.Transport); !ok || near.Proxy != nil {
+		t.Error("a proxy would see the credentials")
+	}
+}
+
 // TestCreate: a secret that is not there is made only where that is asked for.
 func TestCreate(t *testing.T) {
 	f := newFake(t)

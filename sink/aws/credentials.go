@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -23,6 +24,15 @@ type Environment struct {
 	ReadFile func(path string) ([]byte, error)
 	Region   string            // whose STS is asked
 	HTTP     http.RoundTripper // nil: http.DefaultTransport
+}
+
+// near returns how this machine's own services are reached. No proxy may see
+// what they say.
+func (e Environment) near() http.RoundTripper {
+	if e.HTTP != nil {
+		return e.HTTP
+	}
+	return &http.Transport{DialContext: (&net.Dialer{Timeout: time.Second}).DialContext, DisableKeepAlives: true}
 }
 
 // Credentials returns the credentials of a machine, found as AWS's SDKs do, in
@@ -77,7 +87,7 @@ func (e Environment) webIdentity(ctx context.Context, file, role string) (c aws.
 		return c, errors.New("AWS_ENDPOINT_URL_STS is no URL")
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	body, err := e.ask("STS", r)
+	body, err := ask("STS", e.HTTP, r)
 	if err != nil {
 		return c, err
 	}
@@ -116,7 +126,7 @@ func (e Environment) container(ctx context.Context, at string) (c aws.Credential
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}
-	return e.document("the container's agent", r)
+	return document("the container's agent", e.near(), r)
 }
 
 // besideUs reports whether a host is this machine, or what ECS and EKS have at
@@ -151,7 +161,8 @@ func (e Environment) instance(ctx context.Context) (c aws.Credentials, err error
 	if err != nil {
 		return c, err
 	}
-	body, err := e.ask(service, r)
+	near := e.near()
+	body, err := ask(service, near, r)
 	if err != nil {
 		return c, err
 	}
@@ -160,19 +171,19 @@ func (e Environment) instance(ctx context.Context) (c aws.Credentials, err error
 	if r, err = request(http.MethodGet, roles); err != nil {
 		return c, err
 	}
-	if body, err = e.ask(service, r); err != nil {
+	if body, err = ask(service, near, r); err != nil {
 		return c, err
 	}
 	role, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 	if r, err = request(http.MethodGet, roles+url.PathEscape(role)); err != nil {
 		return c, err
 	}
-	return e.document(service, r)
+	return document(service, near, r)
 }
 
 // document reads credentials as ECS and EC2 write them.
-func (e Environment) document(who string, r *http.Request) (c aws.Credentials, err error) {
-	body, err := e.ask(who, r)
+func document(who string, by http.RoundTripper, r *http.Request) (c aws.Credentials, err error) {
+	body, err := ask(who, by, r)
 	if err != nil {
 		return c, err
 	}
@@ -194,8 +205,8 @@ func good(who, id, secret, token string, expires time.Time) (aws.Credentials, er
 }
 
 // ask sends a request whose answer is good if it is 200.
-func (e Environment) ask(who string, r *http.Request) ([]byte, error) {
-	answer, body, err := sink.Send(e.HTTP, r)
+func ask(who string, by http.RoundTripper, r *http.Request) ([]byte, error) {
+	answer, body, err := sink.Send(by, r)
 	if err != nil {
 		return nil, fmt.Errorf("reach %s: %w", who, err)
 	}

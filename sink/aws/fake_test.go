@@ -31,6 +31,7 @@ type fake struct {
 	calls   []string                        // names
 	fault   func(call string) (int, string) // status and type to answer with instead; 0: none
 	lose    int                             // so many answers are lost, of calls that were executed
+	ahead   time.Duration                   // of its clock
 	refused []string                        // why a signature was
 }
 
@@ -52,6 +53,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	w.Header().Set("Date", time.Now().Add(f.ahead).UTC().Format(http.TimeFormat))
 	call := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	f.calls = append(f.calls, call)
 	refuse := func(status int, kind string) {
@@ -127,7 +129,7 @@ func (f *fake) unsigned(r *http.Request, body []byte) string {
 		return "the scope is " + parts["Credential"]
 	}
 	date := r.Header.Get("X-Amz-Date")
-	if at, err := time.Parse("20060102T150405Z", date); err != nil || time.Since(at).Abs() > 5*time.Minute || !strings.HasPrefix(date, credential[1]) {
+	if at, err := time.Parse("20060102T150405Z", date); err != nil || time.Now().Add(f.ahead).Sub(at).Abs() > 5*time.Minute || !strings.HasPrefix(date, credential[1]) {
 		return "the date is " + date
 	}
 	if r.Header.Get("X-Amz-Security-Token") != f.session {
