@@ -171,7 +171,7 @@ func (w *writer) alone(ctx context.Context) error {
 	if err := w.put(ctx, t); err != nil {
 		return err
 	}
-	now := time.Now().UTC()
+	now := time.Now().UTC().Truncate(time.Second)
 	w.saw(Status{Generation: t.Generation, WrittenAt: &now})
 	w.has()
 	return nil
