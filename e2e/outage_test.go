@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -108,11 +109,15 @@ func TestStoreRestarts(t *testing.T) {
 			v.want(t, 3)
 
 			// Nothing is on its way. A broker that knows nothing yet finds the
-			// token, be it that another one put it back.
+			// token, since those who know it put it back.
 			restart()
 			if err := redis.Start(); err != nil {
 				t.Fatal(err)
 			}
+			eventually(t, func() (string, bool) {
+				names := tell(t, redis, "KEYS *")
+				return names, strings.Contains(names, ":r:broker/")
+			})
 			f.start(t, url)
 			f.settle(t, 3, f.brokers...)
 			wantTokens(t, r.end(), 1, 2, 3)
