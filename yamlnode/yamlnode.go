@@ -91,25 +91,42 @@ func ParseUpTo(limit int, file string, src []byte) (root Node, err error) {
 		at.line, at.column = line, column
 		return Node{}, at.Errorf("nested deeper than %d levels", maxDepth)
 	}
+	if len(src) > pieceSize {
+		if root, err := inPieces(file, src, pieceSize); !errors.Is(err, errCut) {
+			return root, err
+		}
+	}
+	return parse(place{file, 0}, src, 0)
+}
+
+// A place says where a text stands: in which file, under how many lines of it.
+type place struct {
+	file  string
+	above int
+}
+
+// parse reads a text that is a document by itself.
+func parse(at place, src []byte, depth int) (root Node, err error) {
+	start := Node{file: at.file, line: at.above + 1, column: 1}
 	defer func() {
 		// The parser below is not ours and has been seen to panic on garbage.
 		if p := recover(); p != nil {
-			root, err = Node{}, at.Errorf("not YAML")
+			root, err = Node{}, start.Errorf(notYAML)
 		}
 	}()
 	f, err := parser.ParseBytes(src, 0)
 	if err != nil {
-		return Node{}, syntaxError(file, err)
+		return Node{}, syntaxError(at, err)
 	}
 	docs := slices.DeleteFunc(slices.Clone(f.Docs), func(d *ast.DocumentNode) bool { return d.Body == nil })
 	if len(docs) == 0 {
-		at.Kind = Null
-		return at, nil
+		start.Kind = Null
+		return start, nil
 	}
 	if len(docs) > 1 {
-		return Node{}, read(file, docs[1].Body).Errorf("a second document; the file is to hold one")
+		return Node{}, read(at, docs[1].Body).Errorf("a second document; the file is to hold one")
 	}
-	return convert(file, docs[0].Body, 0)
+	return convert(at, docs[0].Body, depth)
 }
 
 // tooDeep bounds brackets and indentation before the parser recurses on them.
@@ -142,16 +159,18 @@ func tooDeep(src []byte) (line, column int, deep bool) {
 	return 0, 0, false
 }
 
-func syntaxError(file string, err error) error {
+const notYAML = "not YAML"
+
+func syntaxError(at place, err error) error {
 	var positioned interface {
 		GetToken() *token.Token
 		GetMessage() string
 	}
-	e := &Error{File: file, Line: 1, Column: 1, Message: "not YAML"}
+	e := &Error{File: at.file, Line: at.above + 1, Column: 1, Message: notYAML}
 	if errors.As(err, &positioned) {
-		e.Message = "not YAML: " + withoutSource(positioned.GetMessage())
+		e.Message = notYAML + ": " + withoutSource(positioned.GetMessage())
 		if t := positioned.GetToken(); t != nil && t.Position != nil {
-			e.Line, e.Column = t.Position.Line, t.Position.Column
+			e.Line, e.Column = at.above+t.Position.Line, t.Position.Column
 		}
 	}
 	return e
@@ -165,8 +184,8 @@ func withoutSource(message string) string {
 	return message
 }
 
-func read(file string, n ast.Node) Node {
-	at := Node{file: file, line: 1, column: 1}
+func read(where place, n ast.Node) Node {
+	at := Node{file: where.file, line: where.above + 1, column: 1}
 	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 && !m.IsFlowStyle {
 		n = m.Values[0]
 	}
@@ -174,13 +193,13 @@ func read(file string, n ast.Node) Node {
 		n = pair.Key // the token of a pair is its colon
 	}
 	if t := n.GetToken(); t != nil && t.Position != nil {
-		at.line, at.column = t.Position.Line, t.Position.Column
+		at.line, at.column = where.above+t.Position.Line, t.Position.Column
 	}
 	return at
 }
 
-func convert(file string, n ast.Node, depth int) (Node, error) {
-	node := read(file, n)
+func convert(at place, n ast.Node, depth int) (Node, error) {
+	node := read(at, n)
 	if depth > maxDepth {
 		return Node{}, node.Errorf("nested deeper than %d levels", maxDepth)
 	}
@@ -201,13 +220,13 @@ func convert(file string, n ast.Node, depth int) (Node, error) {
 	case *ast.LiteralNode:
 		node.Kind, node.Text, node.Quoted = Text, n.Value.Value, true
 	case *ast.MappingNode:
-		return convertMap(file, node, n.Values, depth)
+		return convertMap(at, node, n.Values, depth)
 	case *ast.MappingValueNode:
-		return convertMap(file, node, []*ast.MappingValueNode{n}, depth)
+		return convertMap(at, node, []*ast.MappingValueNode{n}, depth)
 	case *ast.SequenceNode:
 		node.Kind = List
 		for _, v := range n.Values {
-			item, err := convert(file, v, depth+1)
+			item, err := convert(at, v, depth+1)
 			if err != nil {
 				return Node{}, err
 			}
@@ -219,11 +238,11 @@ func convert(file string, n ast.Node, depth int) (Node, error) {
 	return node, nil
 }
 
-func convertMap(file string, node Node, values []*ast.MappingValueNode, depth int) (Node, error) {
+func convertMap(at place, node Node, values []*ast.MappingValueNode, depth int) (Node, error) {
 	node.Kind = Map
 	seen := map[string]bool{}
 	for _, v := range values {
-		key, err := convert(file, v.Key, depth+1)
+		key, err := convert(at, v.Key, depth+1)
 		if err != nil {
 			return Node{}, err
 		}
@@ -234,7 +253,7 @@ func convertMap(file string, node Node, values []*ast.MappingValueNode, depth in
 			return Node{}, key.Errorf("the key stands twice: %s", key.Text)
 		}
 		seen[key.Text] = true
-		value, err := convert(file, v.Value, depth+1)
+		value, err := convert(at, v.Value, depth+1)
 		if err != nil {
 			return Node{}, err
 		}

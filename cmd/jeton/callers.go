@@ -62,12 +62,14 @@ func (p *parser) callers(n yamlnode.Node) (list []callerConfig) {
 // callersWith checks that what callers may use is there.
 func (p *parser) callersWith(n yamlnode.Node, c *brokerConfig) {
 	var names []string
+	known := map[string]bool{}
 	for _, a := range c.accounts {
 		names = append(names, a.name)
+		known[a.name] = true
 	}
 	for _, caller := range c.callers {
 		for _, name := range caller.accounts {
-			if !slices.Contains(names, name) {
+			if !known[name] {
 				p.fail(n, "caller %s: unknown account %s%s", caller.name, yamlnode.Quote(name), yamlnode.Suggest(name, names))
 			}
 		}
