@@ -136,24 +136,42 @@ func (v *Client) Close() {
 // Server returns HOST:PORT.
 func (v *Client) Server() string { return v.host() }
 
-// Read returns the secret at path and its version, which a [Client.Write] that
-// is to replace just this one names. Where there is none, because there never
-// was one or because it was deleted, data is nil.
+// A Found is what is at a path.
+type Found struct {
+	Data    map[string]string // nil: there never was a secret, or it was deleted
+	Version int               // for a [Client.Write] that is to replace just this; 0: there never was one
+	Age     time.Duration     // since it was written, on the server's clock, to the second
+}
+
+// Read returns the secret at path and its version.
 func (v *Client) Read(ctx context.Context, path string) (data map[string]string, version int, err error) {
-	var found struct {
+	f, err := v.Look(ctx, path)
+	return f.Data, f.Version, err
+}
+
+// Look returns what is at path.
+func (v *Client) Look(ctx context.Context, path string) (Found, error) {
+	var got struct {
 		Data struct {
 			Data     map[string]string
-			Metadata struct{ Version int }
+			Metadata struct {
+				Version int
+				Created time.Time `json:"created_time"`
+			}
 		}
 	}
-	err = v.do(ctx, http.MethodGet, "data", path, nil, &found)
+	header, err := v.do(ctx, http.MethodGet, "data", path, nil, &got)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound && !e.noEngine {
-		return nil, found.Data.Metadata.Version, nil // not 0 for one that was deleted
+		err = nil // the version is not 0 if one was deleted
 	}
 	if err != nil {
-		return nil, 0, err
+		return Found{}, err
 	}
-	return found.Data.Data, found.Data.Metadata.Version, nil
+	f := Found{Data: got.Data.Data, Version: got.Data.Metadata.Version}
+	if date, err := http.ParseTime(header.Get("Date")); err == nil && f.Version > 0 {
+		f.Age = max(date.Sub(got.Data.Metadata.Created), 0)
+	}
+	return f, nil
 }
 
 // Write writes a secret if the one at path is at version, where 0 means that
@@ -172,7 +190,7 @@ func (v *Client) Write(ctx context.Context, path string, data map[string]string,
 		ask.Options.CAS = &version
 	}
 	var done struct{ Data struct{ Version int } }
-	if err := v.do(ctx, http.MethodPost, "data", path, ask, &done); err != nil {
+	if _, err := v.do(ctx, http.MethodPost, "data", path, ask, &done); err != nil {
 		return 0, err
 	}
 	if done.Data.Version < 1 { // as version 1 of the engine answers, which knows no versions
@@ -186,11 +204,18 @@ func (v *Client) Write(ctx context.Context, path string, data map[string]string,
 // that were deleted are among them.
 func (v *Client) List(ctx context.Context, path string) ([]string, error) {
 	var found struct{ Data struct{ Keys []string } }
-	err := v.do(ctx, http.MethodGet, "metadata", path, nil, &found)
+	_, err := v.do(ctx, http.MethodGet, "metadata", path, nil, &found)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound && !e.noEngine {
 		return nil, nil
 	}
 	return found.Data.Keys, err
+}
+
+// Forget deletes a secret with all that is known of it, whatever its version:
+// the next one at path begins at version 1.
+func (v *Client) Forget(ctx context.Context, path string) error {
+	_, err := v.do(ctx, http.MethodDelete, "metadata", path, nil, nil)
+	return err
 }
 
 func (v *Client) host() string {
@@ -212,40 +237,40 @@ func escape(path string) (string, error) {
 // do makes an authorized request for the part of the engine, data or metadata,
 // that has the path. A token that the server accepts no more is replaced once:
 // what was refused did not take effect.
-func (v *Client) do(ctx context.Context, method, part, path string, ask, answer any) error {
+func (v *Client) do(ctx context.Context, method, part, path string, ask, answer any) (http.Header, error) {
 	escaped, err := escape(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mount, _ := escape(v.c.Mount)
 	target := mount + "/" + part + "/" + escaped
-	if part == "metadata" {
+	if part == "metadata" && method == http.MethodGet {
 		target += "?list=true"
 	}
 	for again := true; ; again = false {
 		s, err := v.loggedIn(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		err = v.send(ctx, method, target, s.token, ask, answer)
+		header, err := v.send(ctx, method, target, s.token, ask, answer)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Status != http.StatusForbidden || !again || !v.suspect(ctx, s) {
-			return err
+			return header, err
 		}
 	}
 }
 
 // send makes one request and reads the answer, also that of a 404.
-func (v *Client) send(ctx context.Context, method, target string, token jeton.Secret, ask, answer any) error {
+func (v *Client) send(ctx context.Context, method, target string, token jeton.Secret, ask, answer any) (http.Header, error) {
 	got, text, err := v.exchange(ctx, method, target, token, ask)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if got.StatusCode/100 == 2 || got.StatusCode == http.StatusNotFound {
+	if answer != nil && (got.StatusCode/100 == 2 || got.StatusCode == http.StatusNotFound) {
 		if len(text) > 0 && json.Unmarshal(text, answer) != nil {
-			return fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
+			return nil, fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
 		}
 	}
-	return v.judge(got.StatusCode, text)
+	return got.Header, v.judge(got.StatusCode, text)
 }
 
 // Header returns the header of an answer that the server gives to everybody, in

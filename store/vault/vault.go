@@ -5,7 +5,8 @@
 //
 // Get costs one request, Put and Delete two. List costs one for each folder
 // under its prefix and one for each record that it returns; Due one for each
-// folder and each record under its prefix, due or not.
+// folder and each record under its prefix, due or not. What was deleted in the
+// last minutes costs as much as a record.
 package vault
 
 import (
@@ -27,7 +28,7 @@ import (
 // Store is a [store.Store] and a [store.Clock] in Vault. With the prefix p it keeps
 //
 //	p/~records/KEY  version, due (microseconds since 1970, or empty) and value (base64)
-//	                or deleted
+//	                or deleted, see tidy.go
 //	p/~format       format: 1
 //
 // which no prefix below another one can meet, as prefixes have no tilde.
@@ -37,13 +38,10 @@ import (
 // when all that is known of a secret is deleted. So a version is 128 random bits
 // beside the value, and a write reads version and count together, compares the
 // version, and has the server compare the count: nobody came between.
-//
-// A deletion has to be such a write too, as the server's own asks for nothing.
-// What it leaves stays: no request removes it only if nobody has made the record
-// again, and one that did not ask would take that record along.
 type Store struct {
 	kv    *vaultkv.Client
 	names names
+	tidy  tidier
 }
 
 // names are paths in the engine.
@@ -53,41 +51,50 @@ func (s *Store) path(key string) string { return s.names.record + "/" + escape(k
 
 func (s *Store) wrap(err error) error { return fmt.Errorf("vault: %s: %w", s.kv.Server(), err) }
 
-// read returns the record under key, the zero one if there is none, and how
-// often it was written.
-func (s *Store) read(ctx context.Context, key string) (r store.Record, count int, err error) {
-	data, count, err := s.kv.Read(ctx, s.path(key))
-	if err != nil || data == nil || data["deleted"] != "" {
-		return store.Record{}, count, err
+// read returns the record under key, the zero one if there is none, and what is
+// in its place.
+func (s *Store) read(ctx context.Context, key string) (r store.Record, at vaultkv.Found, err error) {
+	at, err = s.kv.Look(ctx, s.path(key))
+	if err != nil || at.Data == nil || at.Data[deleted] != "" {
+		return store.Record{}, at, err
 	}
-	r = store.Record{Key: key, Version: data["version"]}
-	if r.Value, err = base64.StdEncoding.DecodeString(data["value"]); err != nil || r.Version == "" {
-		return store.Record{}, 0, s.wrap(fmt.Errorf("%q is no record", key))
+	r = store.Record{Key: key, Version: at.Data["version"]}
+	if r.Value, err = base64.StdEncoding.DecodeString(at.Data["value"]); err != nil || r.Version == "" {
+		return store.Record{}, at, s.wrap(fmt.Errorf("%q is no record", key))
 	}
-	if due := data["due"]; due != "" {
+	if due := at.Data["due"]; due != "" {
 		micros, err := strconv.ParseInt(due, 10, 64)
 		if err != nil {
-			return store.Record{}, 0, s.wrap(fmt.Errorf("%q is no record", key))
+			return store.Record{}, at, s.wrap(fmt.Errorf("%q is no record", key))
 		}
 		r.Due = time.UnixMicro(micros).UTC()
 	}
-	return r, count, nil
+	return r, at, nil
 }
 
 // swap writes data over the record unless refuse, which is told the version that
 // it is at, or an empty one, has an error.
 func (s *Store) swap(ctx context.Context, key string, data map[string]string, refuse func(version string) error) error {
-	for range 3 { // the second look tells who came between; a third is for a server that is behind
-		now, count, err := s.read(ctx, key)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for tries := 0; tries < 3; { // the second look tells who came between; a third is for a server that is behind
+		now, at, err := s.read(ctx, key)
 		if err == nil {
 			err = refuse(now.Version)
 		}
 		if err != nil {
 			return err
 		}
-		if _, err = s.kv.Write(ctx, s.path(key), data, count); !errors.Is(err, vaultkv.ErrConflict) {
+		switch settled, err := s.settled(ctx, key, at); {
+		case err != nil:
+			return err
+		case !settled:
+			continue
+		}
+		if _, err = s.kv.Write(ctx, s.path(key), data, at.Version); !errors.Is(err, vaultkv.ErrConflict) {
 			return err
 		}
+		tries++
 	}
 	return store.ErrConflict
 }
@@ -125,7 +132,7 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, r store.Record) error {
-	return s.swap(ctx, r.Key, map[string]string{"deleted": "true"}, func(version string) error {
+	err := s.swap(ctx, r.Key, map[string]string{deleted: stays}, func(version string) error {
 		switch version {
 		case "":
 			return store.ErrNotFound
@@ -134,6 +141,10 @@ func (s *Store) Delete(ctx context.Context, r store.Record) error {
 		}
 		return store.ErrConflict
 	})
+	if err == nil {
+		s.tidy.note(r.Key, 0)
+	}
+	return err
 }
 
 // List implements [store.Store].
@@ -205,7 +216,13 @@ func (s *Store) walk(ctx context.Context, folder, prefix, after string, visit fu
 			err = s.walk(ctx, key, prefix, after, visit)
 		case !inside && after < key || after == "" && key == "":
 			var r store.Record
-			if r, _, err = s.read(ctx, key); err == nil && r.Version != "" && !visit(r) {
+			var at vaultkv.Found
+			r, at, err = s.read(ctx, key)
+			switch {
+			case err != nil:
+			case at.Data[deleted] != "":
+				s.tidy.note(key, at.Age)
+			case r.Version != "" && !visit(r):
 				err = errEnough
 			}
 		}
