@@ -18,8 +18,8 @@ import (
 )
 
 // A fake is a stand-in for an API server: it answers about Secrets as the
-// documents of Kubernetes say, from memory. It is no API server; that the two
-// agree is shown by the tests in e2e/realstores, which run with both.
+// documents of Kubernetes say, from memory. It is no API server; what it claims
+// of one is checked with a real one in e2e/realstores.
 type fake struct {
 	mu       sync.Mutex
 	revision int
