@@ -35,7 +35,11 @@ type fleet struct {
 // newFleet returns brokers whose stores are behind wrap, which may be nil. The
 // first one has a token.
 func newFleet(t *testing.T, n int, wrap func(i int, s store.Store) store.Store) *fleet {
-	f := &fleet{t: t, v: newVendor(t, "altrata"), mem: store.NewMemory(), stop: make(chan struct{})}
+	return newFleetAt(t, newVendor(t, "altrata"), n, wrap)
+}
+
+func newFleetAt(t *testing.T, v *vendor, n int, wrap func(i int, s store.Store) store.Store) *fleet {
+	f := &fleet{t: t, v: v, mem: store.NewMemory(), stop: make(chan struct{})}
 	f.v.far = 4 * f.v.latency // or a login could not overtake a call
 	for i := range n {
 		faults, delay := new(storetest.Faults), new(atomic.Int64)

@@ -35,6 +35,8 @@ import (
 // A broker that cannot reach the store any more lets its calls go on after the
 // same time: it can neither take part nor be waited for, and some calls of it
 // may then meet an ended token.
+//
+// A refresh ends the token before it as a login does, and is a hand-over too.
 type presence struct {
 	V       int    `json:"v"` // 1
 	Broker  string `json:"broker"`
@@ -50,7 +52,7 @@ func (k *keeper) presences() string {
 
 const (
 	unusedFor   = 5 * time.Minute        // after the last call a presence is removed
-	sayFor      = 2 * time.Second        // a presence may take to be written; a first call does not wait for longer
+	sayFor      = 5 * time.Second        // a presence may take to be written; a first call does not wait for longer
 	farewell    = 300 * time.Millisecond // a broker that stops stays present for calls that run
 	mostPresent = 10_000                 // presences of one credential
 )
@@ -296,13 +298,15 @@ func (m *member) look(ctx context.Context, polls bool) time.Duration {
 		m.release(ctx, r, at)
 		return followEvery
 	default:
-		m.drain(ctx, r.Fence)
+		if v.handover && v.Fence == r.Fence { // else what was read is overtaken
+			m.drain(ctx, r.Fence)
+		}
 		if polls {
 			return followEvery
 		}
 		return tick
 	}
-	if polls {
+	if polls || m.at.Version == "" {
 		return tick
 	}
 	return unusedFor / 5

@@ -415,3 +415,27 @@ func TestHandOverAfterExpiry(t *testing.T) {
 		f.close()
 	})
 }
+
+// TestHandOverOfARefresh: a refresh that ends the token before it is a
+// hand-over too, and so is the login where the refresh token is refused.
+func TestHandOverOfARefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, "web1on1")
+		v.d.Active = 1
+		f := newFleetAt(t, v, 3, nil)
+		f.loads(2, 5)
+		for n := range 20 {
+			time.Sleep(400 * time.Millisecond)
+			if n%4 == 3 {
+				v.set(func() { clear(v.refresh) })
+			}
+			if err := f.rotate(f.brokers[n%3]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.close()
+		if logins, refreshes, _ := v.count(); logins != 6 || refreshes != 15 || f.failed.Load() != 0 {
+			t.Errorf("%d of %d calls failed over %d logins and %d refreshes", f.failed.Load(), f.calls.Load(), logins, refreshes)
+		}
+	})
+}

@@ -201,9 +201,9 @@ func TestHandOverNeedsItsParts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 4, wrap)
 				f.loads(3, 5)
-				for n := range 20 {
+				for range 20 {
 					time.Sleep(400 * time.Millisecond)
-					_ = f.rotate(f.brokers[n%4])
+					_ = f.rotate(f.brokers[3]) // which has no calls of its own to wait for
 				}
 				f.close()
 				failed += f.failed.Load()
