@@ -2,9 +2,9 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +45,9 @@ type presence struct {
 }
 
 // presences returns the prefix of the keys of a credential's presences:
-// presence/<dialect>/<digest of the identity>/<by chance>.
+// presence/<dialect>/<digest of the identity>/<the first number that is free>.
+// Keys are used again, as there are stores in which a removed record leaves a
+// trace.
 func (k *keeper) presences() string {
 	return "presence/" + strings.TrimPrefix(k.key, "broker/") + "/"
 }
@@ -150,6 +152,7 @@ type member struct {
 	gone  chan struct{} // closed when it follows the record no more
 
 	at      store.Record // its presence, as the store has it; no version: not there
+	slot    int          // the number in its key
 	rev     uint64       // of the record for which it looked whether its presence is there
 	seen    uint64       // of the last hand-over that it looked at while calls ran
 	said    uint64       // of the last hand-over that it said so of
@@ -166,7 +169,6 @@ func (k *keeper) attend(ctx context.Context) (*member, error) {
 	m := k.member
 	if m == nil {
 		m = &member{k: k, ready: make(chan struct{}), gone: make(chan struct{}), used: time.Now()}
-		m.at.Key = k.presences() + rand.Text()
 		if !k.b.begin(m.run) {
 			k.mu.Unlock()
 			return nil, nil
@@ -241,7 +243,8 @@ func (m *member) appear(ctx context.Context) {
 	}
 }
 
-// say writes the presence. One that was removed is made anew.
+// say writes the presence. One that was removed is made anew, under a key that
+// no other broker has.
 func (m *member) say(ctx context.Context, p presence) error {
 	p.V, p.Broker = 1, m.k.b.id
 	value, err := json.Marshal(p)
@@ -249,7 +252,7 @@ func (m *member) say(ctx context.Context, p presence) error {
 		return err
 	}
 	for {
-		m.at.Value = value
+		m.at.Key, m.at.Value = m.k.presences()+strconv.Itoa(m.slot), value
 		next, err := m.k.b.Store.Put(ctx, m.at)
 		if err == nil {
 			m.at = next
@@ -257,17 +260,32 @@ func (m *member) say(ctx context.Context, p presence) error {
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		// A leader has removed it, or an earlier write went in though its
-		// answer was lost.
-		switch now, err := m.k.b.Store.Get(ctx, m.at.Key); {
-		case errors.Is(err, store.ErrNotFound):
-			m.at.Version = ""
-		case err != nil:
+		// Another broker has the key, a leader has removed the presence, or an
+		// earlier write went in though its answer was lost.
+		mine, err := m.find(ctx)
+		if err != nil {
 			return err
-		default:
-			m.at = now
+		}
+		if !mine && m.at.Version != "" {
+			m.at.Version = ""
+			m.slot++
 		}
 	}
+}
+
+// find reads what stands under the key, and reports whether it is the presence
+// of this broker.
+func (m *member) find(ctx context.Context) (mine bool, err error) {
+	at, err := m.k.b.Store.Get(ctx, m.at.Key)
+	if errors.Is(err, store.ErrNotFound) {
+		m.at.Version = ""
+		return false, nil
+	}
+	var p presence
+	if err == nil {
+		m.at, mine = at, json.Unmarshal(at.Value, &p) == nil && p.Broker == m.k.b.id
+	}
+	return mine, err
 }
 
 // look reads the record, does what it asks of this broker, and returns when to
@@ -317,8 +335,7 @@ func (m *member) look(ctx context.Context, polls bool) time.Duration {
 // the store, and a store may lose what it had.
 func (m *member) stay(ctx context.Context) error {
 	if m.at.Version != "" {
-		_, err := m.k.b.Store.Get(ctx, m.at.Key)
-		if !errors.Is(err, store.ErrNotFound) {
+		if mine, err := m.find(ctx); err != nil || mine {
 			return err
 		}
 		m.at.Version = ""

@@ -439,3 +439,42 @@ func TestHandOverOfARefresh(t *testing.T) {
 		}
 	})
 }
+
+// TestPresenceKeys: brokers that come and go use the same few keys.
+func TestPresenceKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 4, nil)
+		calls := func(brokers ...int) {
+			for _, i := range brokers {
+				if !f.call(t.Context(), f.brokers[i]) {
+					t.Error("a call failed")
+				}
+			}
+		}
+		keys := func() (last string) {
+			list, err := f.mem.List(t.Context(), "presence/", "", 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range list {
+				last += r.Key[strings.LastIndex(r.Key, "/"):]
+			}
+			return last
+		}
+		calls(0, 1, 2)
+		if got := keys(); got != "/0/1/2" {
+			t.Errorf("keys %s", got)
+		}
+		closeBroker(t, f.brokers[1])
+		calls(3)
+		if got := keys(); got != "/0/1/2" {
+			t.Errorf("keys %s after another broker took the place of one", got)
+		}
+		time.Sleep(2 * unusedFor)
+		calls(3, 2, 0)
+		if got := keys(); got != "/0/1/2" {
+			t.Errorf("keys %s after all had gone", got)
+		}
+		f.close()
+	})
+}
