@@ -4,9 +4,9 @@
 // method returns.
 //
 // Get costs one request, Put and Delete two. List costs one for each folder
-// under its prefix and one for each record that it returns; Due one for each
-// folder and each record under its prefix, due or not. What was deleted in the
-// last minutes costs as much as a record.
+// under its prefix, one for each record that it returns and up to as many again;
+// Due one for each folder and each record under its prefix, due or not. What was
+// deleted in the last minutes costs as much as a record.
 package vault
 
 import (
@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jetonhq/jeton/store"
@@ -208,26 +209,55 @@ func (s *Store) walk(ctx context.Context, folder, prefix, after string, visit fu
 	}
 	// All keys in a folder begin with its own, and no other one does.
 	slices.Sort(keys)
-	for _, key := range keys {
-		inside := len(key) > len(folder) && strings.HasSuffix(key, "/")
-		switch {
-		case !strings.HasPrefix(key, prefix):
-		case inside && (after < key || strings.HasPrefix(after, key)):
-			err = s.walk(ctx, key, prefix, after, visit)
-		case !inside && after < key || after == "" && key == "":
-			var r store.Record
-			var at vaultkv.Found
-			r, at, err = s.read(ctx, key)
-			switch {
-			case err != nil:
-			case at.Data[deleted] != "":
-				s.tidy.note(key, at.Age)
-			case r.Version != "" && !visit(r):
-				err = errEnough
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		return !strings.HasPrefix(key, prefix) || key <= after && after != "" && !(isFolder(key, folder) && strings.HasPrefix(after, key))
+	})
+	for abreast := 1; len(keys) > 0; abreast = min(2*abreast, mostAbreast) {
+		if isFolder(keys[0], folder) {
+			if err := s.walk(ctx, keys[0], prefix, after, visit); err != nil {
+				return err
 			}
+			keys = keys[1:]
+			continue
 		}
-		if err != nil {
+		n := 0
+		for n < min(abreast, len(keys)) && !isFolder(keys[n], folder) {
+			n++
+		}
+		if err := s.visit(ctx, keys[:n], visit); err != nil {
 			return err
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// isFolder reports whether a key in a folder is that of another one.
+func isFolder(key, folder string) bool {
+	return len(key) > len(folder) && strings.HasSuffix(key, "/")
+}
+
+// mostAbreast is how many records are read at once. The first is read alone, as
+// few may be wanted.
+const mostAbreast = 16
+
+// visit reads records at once and calls visit for them in order. It ends with
+// errEnough where that returns false.
+func (s *Store) visit(ctx context.Context, keys []string, visit func(store.Record) bool) error {
+	var reading sync.WaitGroup
+	records, places, errs := make([]store.Record, len(keys)), make([]vaultkv.Found, len(keys)), make([]error, len(keys))
+	for i, key := range keys {
+		reading.Go(func() { records[i], places[i], errs[i] = s.read(ctx, key) })
+	}
+	reading.Wait()
+	for i, r := range records {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		if places[i].Data[deleted] != "" {
+			s.tidy.note(keys[i], places[i].Age)
+		} else if r.Version != "" && !visit(r) {
+			return errEnough
 		}
 	}
 	return nil

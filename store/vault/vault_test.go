@@ -266,6 +266,35 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
+// A list reads no more than it has to, and what it reads not one by one.
+func TestListCost(t *testing.T) {
+	f, url := serve(t)
+	s := open(t, url)
+	for i := range 100 {
+		put(t, s, store.Record{Key: fmt.Sprintf("a/%03d", i)})
+	}
+	var now, most, asked atomic.Int64
+	count := func(w http.ResponseWriter, r *http.Request) bool {
+		asked.Add(1)
+		most.Store(max(most.Load(), now.Add(1)))
+		time.Sleep(5 * time.Millisecond)
+		f.Server.ServeHTTP(w, r)
+		now.Add(-1)
+		return true
+	}
+	f.fault.Store(&count)
+	for limit, want := range map[int]int64{1: 2, 10: 1 + 15, 1000: 1 + 100} {
+		asked.Store(0)
+		list, err := s.List(t.Context(), "a/", "", limit)
+		if err != nil || len(list) != min(limit, 100) || asked.Load() != want {
+			t.Errorf("limit %d: %d records, %v, %d requests; want %d", limit, len(list), err, asked.Load(), want)
+		}
+	}
+	if n := most.Load(); n < 2 || n > mostAbreast {
+		t.Errorf("%d requests at once", n)
+	}
+}
+
 // What does not look like a record is told, and not taken for none.
 func TestForeignData(t *testing.T) {
 	_, url := serve(t)
