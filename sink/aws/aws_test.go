@@ -10,7 +10,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -279,6 +281,36 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 }
+
+// TestCredentialsHang: one who is asked for credentials and never answers holds
+// up no later search, though all who ask share one search.
+func TestCredentialsHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hanging atomic.Bool
+		hanging.Store(true)
+		found := Environment{Getenv: func(string) string { return "" }, HTTP: answering(func(r *http.Request) (*http.Response, error) {
+			if hanging.Load() {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"AccessKeyId":"AKTEMP","SecretAccessKey":"temp"}`))}, nil
+		})}.Credentials()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := found.Retrieve(ctx); err == nil {
+			t.Error("it answered")
+		}
+		time.Sleep(time.Minute) // of the bubble
+		hanging.Store(false)
+		if c, err := found.Retrieve(t.Context()); err != nil || c.AccessKeyID != "AKTEMP" {
+			t.Errorf("%v, %v", c.AccessKeyID, err)
+		}
+	})
+}
+
+type answering func(*http.Request) (*http.Response, error)
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
 
 // TestNoCredentials: what is missing is said, and a secret is not sent to a host
 // that only an environment variable knows, in the clear.

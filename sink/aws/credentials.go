@@ -18,6 +18,8 @@ import (
 	"github.com/jetonhq/jeton/sink"
 )
 
+const patience = 5 * time.Second // for one search of credentials
+
 // An Environment is what credentials are found by.
 type Environment struct {
 	Getenv   func(name string) string
@@ -42,12 +44,17 @@ func (e Environment) near() http.RoundTripper {
 // EKS Pod Identity); the role of an EC2 instance. The ways of people at a
 // terminal (profiles, SSO, a command) are not among them.
 //
-// They are kept until five minutes before they expire.
+// They are kept until five minutes before they expire. Whoever is asked for them
+// has five seconds to answer.
 func (e Environment) Credentials() aws.CredentialsProvider {
 	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(e.retrieve), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 5 * time.Minute })
 }
 
+// retrieve finds them. The cache has all who ask wait for one search, whose
+// context never ends, so that it ends here.
 func (e Environment) retrieve(ctx context.Context) (aws.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if id, secret := e.Getenv("AWS_ACCESS_KEY_ID"), e.Getenv("AWS_SECRET_ACCESS_KEY"); id != "" && secret != "" {
 		return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret, SessionToken: e.Getenv("AWS_SESSION_TOKEN")}, nil
 	}
