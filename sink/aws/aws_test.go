@@ -322,6 +322,7 @@ func TestNoCredentials(t *testing.T) {
 		{map[string]string{"AWS_EC2_METADATA_DISABLED": "true"}, "there are none"},
 		{map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://elsewhere.example/"}, "https://"},
 		{map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere", "AWS_ROLE_ARN": "r"}, "cannot be read"},
+		{map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": os.DevNull, "AWS_ROLE_ARN": "r", "AWS_ENDPOINT_URL_STS": "http://elsewhere.example/"}, "https://"},
 	} {
 		f := newFake(t)
 		err := f.sink(t, func(name string) string { return c.env[name] }).Put(t.Context(), token(1, canary))

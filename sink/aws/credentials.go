@@ -90,8 +90,8 @@ func (e Environment) webIdentity(ctx context.Context, file, role string) (c aws.
 		at = strings.Replace(Endpoint(e.Region).String(), "secretsmanager.", "sts.", 1)
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
-	if err != nil {
-		return c, errors.New("AWS_ENDPOINT_URL_STS is no URL")
+	if err != nil || !keepsSecrets(r.URL) {
+		return c, errors.New("AWS_ENDPOINT_URL_STS is to be https://, or http:// at an address of this machine")
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	body, err := ask("STS", e.HTTP, r)
@@ -111,11 +111,10 @@ func (e Environment) webIdentity(ctx context.Context, file, role string) (c aws.
 	return good("STS", got.AccessKeyId, got.SecretAccessKey, got.SessionToken, got.Expiration)
 }
 
-// container asks what runs beside a container. Plain HTTP is for addresses that
-// do not leave the machine.
+// container asks what runs beside a container.
 func (e Environment) container(ctx context.Context, at string) (c aws.Credentials, err error) {
 	u, err := url.Parse(at)
-	if err != nil || u.Scheme != "https" && (u.Scheme != "http" || !besideUs(u.Hostname())) {
+	if err != nil || !keepsSecrets(u) {
 		return c, errors.New("AWS_CONTAINER_CREDENTIALS_FULL_URI is to be https://, or http:// at an address of this machine")
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
@@ -134,6 +133,12 @@ func (e Environment) container(ctx context.Context, at string) (c aws.Credential
 		r.Header.Set("Authorization", authorization)
 	}
 	return document("the container's agent", e.near(), r)
+}
+
+// keepsSecrets reports whether nobody can read what is sent to a URL on its way.
+// Plain HTTP is for addresses that do not leave the machine.
+func keepsSecrets(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && besideUs(u.Hostname())
 }
 
 // besideUs reports whether a host is this machine, or what ECS and EKS have at
