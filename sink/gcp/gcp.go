@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -39,6 +40,8 @@ type Sink struct {
 	Credentials oauth2.TokenSource // nil: the Application Default Credentials, as Google's libraries find them
 	HTTP        http.RoundTripper  // nil: http.DefaultTransport
 	Logger      *slog.Logger       // nil: no log
+
+	found oauth2.TokenSource // where Credentials is nil; nil: to be found
 }
 
 const scope = "https://www.googleapis.com/auth/cloud-platform"
@@ -117,7 +120,7 @@ func (s *Sink) call(ctx context.Context, method, at string, query url.Values, in
 	if s.Endpoint != nil {
 		to = *s.Endpoint
 	}
-	to.Path, to.RawQuery = to.Path+at, query.Encode()
+	to.Path, to.RawQuery = strings.TrimRight(to.Path, "/")+at, query.Encode()
 	var body []byte
 	if in != nil {
 		if body, err = json.Marshal(in); err != nil {
@@ -149,18 +152,24 @@ func (s *Sink) call(ctx context.Context, method, at string, query url.Values, in
 	return nil
 }
 
-// token returns what the call is made with. The library knows no context where
-// it fetches one, so its client has a time-out.
+// token returns what the call is made with. Credentials that were found and do
+// not work are found anew by the next call: they may have been replaced.
 func (s *Sink) token(ctx context.Context) (*oauth2.Token, error) {
-	if s.Credentials == nil {
-		client := &http.Client{Timeout: 5 * time.Second, Transport: s.HTTP}
-		found, err := google.FindDefaultCredentials(context.WithValue(context.Background(), oauth2.HTTPClient, client), scope)
-		if err != nil {
-			return nil, errors.New("gcp: there are no Application Default Credentials: GOOGLE_APPLICATION_CREDENTIALS names no good file, and this machine has no service account")
+	from := s.Credentials
+	if from == nil {
+		if s.found == nil {
+			found, err := google.FindDefaultCredentials(context.WithValue(context.Background(), oauth2.HTTPClient, s.exchange()), scope)
+			if err != nil {
+				return nil, errors.New("gcp: there are no Application Default Credentials: GOOGLE_APPLICATION_CREDENTIALS names no good file, and this machine has no service account")
+			}
+			s.found = found.TokenSource
 		}
-		s.Credentials = found.TokenSource
+		from = s.found
 	}
-	token, err := s.Credentials.Token()
+	token, err := from.Token()
+	if err != nil {
+		s.found = nil
+	}
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // it holds the answer's body
 		status := 0
 		if refused.Response != nil {
@@ -172,4 +181,12 @@ func (s *Sink) token(ctx context.Context) (*oauth2.Token, error) {
 		return nil, errors.New("gcp: no access token could be had with the credentials")
 	}
 	return token, ctx.Err()
+}
+
+// exchange returns what credentials are exchanged for a token by. The library
+// knows no context there, so it has a time-out; a redirect would take the
+// credentials to whomever it names.
+func (s *Sink) exchange() *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: s.HTTP,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }

@@ -1,8 +1,12 @@
 package gcp
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,10 +15,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -273,6 +279,97 @@ func TestNoCredentials(t *testing.T) {
 	s.Credentials = failing{errors.New("8f3a")}
 	if err := s.Put(t.Context(), token(1, canary)); err == nil || strings.Contains(err.Error(), "8f3a") {
 		t.Errorf("%v", err)
+	}
+}
+
+// account writes the key file of a service account whose token endpoint is at.
+func account(t *testing.T, file, at string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]string{"type": "service_account", "client_email": "a@p", "token_uri": at,
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))})
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKeyReplaced: a key that is refused is read again, so that a new one in its
+// place is seen; what was exchanged for it is used as long as it is good.
+func TestKeyReplaced(t *testing.T) {
+	f := newFake(t)
+	f.secrets["support"] = []string{}
+	var exchanges atomic.Int32
+	exchange := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		exchanges.Add(1)
+		if r.URL.Path != "/good" {
+			w.WriteHeader(400)
+			_, _ = io.WriteString(w, `refused`)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"access_token":%q,"expires_in":3599,"token_type":"Bearer"}`, bearer)
+	})
+	endpoint := httptest.NewServer(exchange)
+	defer endpoint.Close()
+	file := t.TempDir() + "/key.json"
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	account(t, file, endpoint.URL+"/revoked")
+	s := f.sink(t)
+	if err := s.Put(t.Context(), token(1, canary)); err == nil || err.Error() != "gcp: the token endpoint: answered 400" {
+		t.Errorf("%v", err)
+	}
+	account(t, file, endpoint.URL+"/good")
+	for n := range uint64(2) {
+		if err := s.Put(t.Context(), token(n+1, canary)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := exchanges.Load(); n != 2 {
+		t.Errorf("%d exchanges, want 2", n)
+	}
+}
+
+// TestNoRedirect: a token endpoint that sends elsewhere does not have the
+// credentials go there.
+func TestNoRedirect(t *testing.T) {
+	f := newFake(t)
+	f.secrets["support"] = []string{}
+	var taken atomic.Bool
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { taken.Store(true) }))
+	defer elsewhere.Close()
+	endpoint := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer endpoint.Close()
+	file := t.TempDir() + "/key.json"
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	account(t, file, endpoint.URL)
+	if err := f.sink(t).Put(t.Context(), token(1, canary)); err == nil || err.Error() != "gcp: the token endpoint: answered 307" {
+		t.Errorf("%v", err)
+	}
+	if taken.Load() {
+		t.Error("the credentials went elsewhere")
+	}
+}
+
+// TestEndpointSlash: an endpoint may end in slashes.
+func TestEndpointSlash(t *testing.T) {
+	f := newFake(t)
+	f.secrets["support"] = []string{}
+	for _, end := range []string{"/", "//"} {
+		s := f.sink(t)
+		s.Endpoint.Path = end
+		if err := s.Put(t.Context(), token(1, canary)); err != nil {
+			t.Errorf("%q: %v", end, err)
+		}
 	}
 }
 
