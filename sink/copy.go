@@ -188,7 +188,7 @@ func (c *Copy) Run(ctx context.Context, a Account) {
 }
 
 // words returns an error as people see it: short, on one line, and without the
-// token, whatever a library put into it.
+// token or a piece of it, whatever a library put into it.
 func words(err error, t *jeton.Token) string {
 	const most = 300
 	text := strings.Map(func(r rune) rune {
@@ -197,11 +197,26 @@ func words(err error, t *jeton.Token) string {
 		}
 		return r
 	}, err.Error())
-	if secret := t.AccessToken.Reveal(); secret != "" && strings.Contains(text, secret) {
+	if shows(text, t.AccessToken.Reveal()) {
 		return "an error that shows the token"
 	}
 	if len(text) > most {
 		text = text[:most] + "..."
 	}
 	return text
+}
+
+// shows reports whether a text has a secret in it, or a piece that is long enough
+// to tell: one who repeats what it was sent may cut it, or escape a part.
+func shows(text, secret string) bool {
+	piece := min(len(secret), 16)
+	if piece == 0 {
+		return false
+	}
+	for i := range len(secret) - piece + 1 {
+		if strings.Contains(text, secret[i:i+piece]) {
+			return true
+		}
+	}
+	return false
 }

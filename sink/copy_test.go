@@ -161,8 +161,20 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestWords: an error is short and on one line.
+// TestWords: an error is short and on one line, and shows no token, be it cut or
+// escaped.
 func TestWords(t *testing.T) {
+	secret := &jeton.Token{AccessToken: jeton.NewSecret("a-token-with-a-long-beginning&and-an-end")}
+	for _, text := range []string{"a-token-with-a-long-beginning&and-an-end", "a-token-with-a-long-begin...", `a-token-with-a-long-beginning\u0026and-an-end`} {
+		if got := words(errors.New("what is '"+text+"'?"), secret); strings.Contains(got, "a-token") {
+			t.Error(got)
+		}
+	}
+	for _, other := range []string{"", "x"} {
+		if got := words(errors.New("refused"), &jeton.Token{AccessToken: jeton.NewSecret(other)}); got != "refused" {
+			t.Error(got)
+		}
+	}
 	if got := words(errors.New("a\nb\x1b"+strings.Repeat("c", 1000)), newToken(1)); len(got) > 310 || strings.ContainsAny(got, "\n\x1b") {
 		t.Error(got)
 	}

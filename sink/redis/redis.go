@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -60,9 +61,25 @@ func (s *Sink) Put(ctx context.Context, t *jeton.Token) error {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return fmt.Errorf("redis: %s: %w", strings.Join(a.HostPorts("6379"), ","), err)
+		return fmt.Errorf("redis: %s: %w", strings.Join(a.HostPorts("6379"), ","), brief(err))
 	}
 	return nil
+}
+
+var validCode = regexp.MustCompile(`^[A-Z]{1,32}$`)
+
+// brief leaves no more of a server's answer than its code: the rest may repeat
+// the command, with the token or the password in it.
+func brief(err error) error {
+	answer, ok := errors.AsType[*rueidis.RedisError](err)
+	if !ok {
+		return err
+	}
+	code, _, _ := strings.Cut(answer.Error(), " ")
+	if !validCode.MatchString(code) {
+		code = "ERR" // which the library takes away
+	}
+	return fmt.Errorf("the server answered %s", code)
 }
 
 func (s *Sink) put(ctx context.Context, a store.Address, t *jeton.Token) error {

@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -164,6 +166,49 @@ func TestPassword(t *testing.T) {
 	s.Key = "elsewhere"
 	if err := s.Put(t.Context(), token(time.Now().Add(time.Hour))); err == nil || !strings.Contains(err.Error(), "NOPERM") || strings.Contains(err.Error(), "8f3a") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestAnswersShowNothing: of what a server answers the code is shown, and not
+// the command that it repeats.
+func TestAnswersShowNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go withoutSET(l)
+	s := &Sink{Address: at(t, "redis://"+l.Addr().String(), ""), Key: "k"}
+	defer s.Close()
+	if err := s.Put(t.Context(), token(time.Now().Add(time.Hour))); err == nil || !strings.HasSuffix(err.Error(), ": the server answered ERR") {
+		t.Errorf("%v", err)
+	}
+}
+
+// withoutSET plays a server that knows no SET: it asks the real one for a command
+// that there is not.
+func withoutSET(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		to, err := net.Dial("tcp", server.Addr)
+		if err != nil {
+			_ = c.Close()
+			continue
+		}
+		go func() { _, _ = io.Copy(c, to); _ = c.Close() }()
+		go func() {
+			defer to.Close()
+			for text := make([]byte, 1<<16); ; {
+				n, err := c.Read(text)
+				if err != nil {
+					return
+				}
+				_, _ = to.Write(bytes.ReplaceAll(text[:n], []byte("\r\nSET\r\n"), []byte("\r\nXET\r\n")))
+			}
+		}()
 	}
 }
 
