@@ -37,7 +37,7 @@ func (k *keeper) attempt(ctx context.Context, w want, t *trail) (err error) {
 		}
 		k.publish(r)
 		now := k.b.now()
-		if r.Generation > w.above && k.view.Load().good(now) {
+		if k.met(w, now) {
 			return nil
 		}
 		if r.Lease != nil && !watch.dead(at.Version, time.Now(), k.b.Lease) {
@@ -314,7 +314,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	}
 	token := d.NewToken(bound, began.Add(ahead)) // on the vendor's clock
 	if !token.Expiry.IsZero() {
-		token.Expiry = token.Expiry.Add(-ahead)
+		token.Expiry = token.Expiry.Add(-ahead - l.k.b.unsure())
 	}
 	if !token.Valid(l.k.b.now(), 0) {
 		return nil, errBornExpired

@@ -45,7 +45,7 @@ type storeClock struct {
 
 const (
 	readEvery    = 5 * time.Minute  // how often the store's clock is read
-	clockTimeout = 5 * time.Second  // for that
+	clockTimeout = 10 * time.Second // for that
 	mostDeaf     = 10               // readings that fail until a broker goes on without any
 	jumpEvery    = 30 * time.Second // how often a broker looks whether its wall clock jumped
 	leastJump    = time.Second      // that is one
@@ -82,11 +82,12 @@ func (b *Broker) here(t time.Time) time.Time {
 	return t
 }
 
-// unsure is by how much now may be off. What vendors count is kept so much
-// earlier or later that they are not asked too soon.
+// unsure is by how much now may be off: what the reading may be, and what the
+// wall clock jumped ahead since, which may have been a sleep. Vendors are not
+// asked again before it is over that long, and no token expires later for it.
 func (b *Broker) unsure() time.Duration {
 	if r := b.clock.known.Load(); r != nil {
-		return r.wrong
+		return r.wrong + max(0, r.jump(b.instant()))
 	}
 	return 0
 }

@@ -17,11 +17,12 @@ type keeper struct {
 	account Account // the first one that named the credential
 	key     string  // of its record
 
-	view  atomic.Pointer[view] // what readers see; never nil
-	woken chan struct{}        // holds a signal: the wall clock jumped
-	turns *turns               // of logins at its vendor
-	gate  gate                 // calls that use a token which the next one ends
-	leads atomic.Uint64        // fence of the login that runs here; zero: none
+	view  atomic.Pointer[view]    // what readers see; never nil
+	last  atomic.Pointer[decoded] // while an attempt runs
+	woken chan struct{}           // holds a signal: the wall clock jumped
+	turns *turns                  // of logins at its vendor
+	gate  gate                    // calls that use a token which the next one ends
+	leads atomic.Uint64           // fence of the login that runs here; zero: none
 
 	saving atomic.Bool // the view has a result that the store may not have yet
 
@@ -164,6 +165,24 @@ type want struct {
 	asked    string // who wants it, for the history
 }
 
+// met reports whether there is what is wanted. It may also be wanted no more: a
+// clock that had jumped was put right.
+func (k *keeper) met(w want, now time.Time) bool {
+	v := k.view.Load()
+	if v.Generation > w.above || !v.good(now) {
+		return v.good(now)
+	}
+	switch w.asked {
+	case askedRead:
+		return true
+	case askedRefresh:
+		return !v.due(now)
+	case askedMinTTL:
+		return k.newest(v)
+	}
+	return false
+}
+
 // A flight is one attempt that all who want the same share.
 type flight struct {
 	want  want
@@ -228,7 +247,7 @@ const saveWithin = time.Second
 func (k *keeper) join(ctx context.Context, w want) (f *flight, mine bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if v := k.view.Load(); v.Generation > w.above && v.good(k.b.now()) {
+	if k.met(w, k.b.now()) {
 		return nil, true
 	}
 	if f := k.flight; f != nil {
@@ -242,6 +261,7 @@ func (k *keeper) join(ctx context.Context, w want) (f *flight, mine bool) {
 		k.mu.Lock()
 		k.flight = nil
 		k.flying.Store(false)
+		k.last.Store(nil)
 		k.mu.Unlock()
 		close(f.done)
 	}) {

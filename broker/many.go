@@ -44,7 +44,8 @@ func (b *Broker) readAll(ctx context.Context, keepers map[string]*keeper) error 
 		if k == nil {
 			return
 		}
-		r, err := b.decode(at)
+		r, err := decode(at)
+		r.mend(b.now())
 		if err != nil || k.lost(r, at) {
 			_ = k.read(ctx) // which says what is wrong, or mends it
 			return

@@ -265,22 +265,42 @@ func (k *keeper) fetch(ctx context.Context) (record, store.Record, error) {
 		k.b.metrics.store.WithLabelValues("read").Inc()
 		return record{}, store.Record{}, fmt.Errorf("broker: read the record: %w", err)
 	}
-	r, err := k.b.decode(at)
+	r, err := k.decode(at)
 	if err != nil {
 		return record{}, store.Record{}, err
 	}
+	r.mend(k.b.now())
 	return r, at, nil
 }
 
+// A decoded is a record as it was read last.
+type decoded struct {
+	version string
+	record  record
+}
+
+// decode reads a record. While a lease is followed most looks find the version
+// that the one before found, and no version is ever used twice.
+func (k *keeper) decode(at store.Record) (record, error) {
+	if last := k.last.Load(); last != nil && last.version == at.Version {
+		return last.record, nil
+	}
+	r, err := decode(at)
+	if err == nil && k.flying.Load() {
+		k.last.Store(&decoded{at.Version, r})
+	}
+	return r, err
+}
+
 // decode reads a record.
-func (b *Broker) decode(at store.Record) (r record, err error) {
+func decode(at store.Record) (r record, err error) {
 	if json.Unmarshal(at.Value, &r) != nil { // the cause could show a token
 		return record{}, errors.New("broker: the record is damaged")
 	}
 	if r.V != 1 {
 		return record{}, fmt.Errorf("broker: the record has form %d, which this version does not know", r.V)
 	}
-	r.mend(b.now())
+	r.Refused = slices.Clip(r.Refused) // who appends does not write into what others read
 	return r, nil
 }
 

@@ -68,8 +68,8 @@ func later(times ...time.Time) (last time.Time) {
 }
 
 // wrote sees every write to the record. The caller holds mu.
-func (w *world) wrote(n *node, before, after []byte) {
-	now, old, r := time.Now(), observe(before), observe(after)
+func (w *world) wrote(n *node, after []byte) {
+	now, old, r := time.Now(), w.record, observe(after)
 	if r.Fence < old.Fence || r.Generation < old.Generation {
 		w.violate("broker %d takes the record from generation %d, fence %d back to %d, %d", n.id, old.Generation, old.Fence, r.Generation, r.Fence)
 	}

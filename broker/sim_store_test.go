@@ -49,9 +49,8 @@ func (s nodeStore) Get(ctx context.Context, key string) (r store.Record, err err
 // Put implements [store.Store].
 func (s nodeStore) Put(ctx context.Context, r store.Record) (put store.Record, err error) {
 	err = s.n.operate(ctx, "put", r.Key, func() error {
-		old, _ := s.Memory.Get(context.Background(), r.Key)
 		if put, err = s.Memory.Put(context.Background(), r); err == nil && strings.HasPrefix(r.Key, "broker/") {
-			s.n.w.wrote(s.n, old.Value, r.Value)
+			s.n.w.wrote(s.n, r.Value)
 		}
 		return err
 	})
