@@ -51,7 +51,7 @@ func (k *keeper) attempt(ctx context.Context, w want, t *trail) (err error) {
 		if err != nil {
 			return err
 		}
-		vars, err := k.mayLogIn(&r, list, now)
+		vars, err := k.mayLogIn(&r, list)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (f *followed) dead(version string, now time.Time, lease time.Duration) bool
 // mayLogIn decides by what the record remembers of failures, and returns the
 // credential to log in with. A refused one is not sent again, also where another
 // broker's credential has taken the latch off.
-func (k *keeper) mayLogIn(r *record, list []jeton.Vars, now time.Time) (jeton.Vars, error) {
+func (k *keeper) mayLogIn(r *record, list []jeton.Vars) (jeton.Vars, error) {
 	vars, refused := r.choose(k.account.Dialect, list)
 	if vars == nil {
 		return nil, &LatchedError{Account: k.account.Name, Code: refused.Code, Since: k.b.here(refused.Since)}
@@ -99,7 +99,7 @@ func (k *keeper) mayLogIn(r *record, list []jeton.Vars, now time.Time) (jeton.Va
 	if r.Latch != nil {
 		r.Latch, r.Failures, r.NotBefore = nil, 0, time.Time{} // another credential
 	}
-	if wait := r.NotBefore.Sub(now) + k.b.unsure(); !r.NotBefore.IsZero() && wait > 0 {
+	if wait := r.NotBefore.Sub(k.b.earliest()); wait > 0 {
 		return nil, &UnavailableError{Account: k.account.Name, Reason: "logins back off after " + r.LastError, RetryAfter: max(wait, time.Second)}
 	}
 	return vars, nil
@@ -251,7 +251,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		}
 	}
 	within := l.k.b.Drain + l.k.b.LoginTimeout
-	until := l.k.b.now().Add(within + l.k.b.unsure()).Round(0)
+	until := l.k.b.latest().Add(within).Round(0)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	asked := time.Now()
@@ -287,7 +287,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	}
 	r.Header.Set("User-Agent", "jeton")
 	l.span.sent(r.Method, r.URL)
-	began, left := l.k.b.now(), time.Now()
+	began, earlier, left := l.k.b.now(), l.k.b.unsure(), time.Now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
 		return nil, notSent{withoutURL(err)}
@@ -314,7 +314,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	}
 	token := d.NewToken(bound, began.Add(ahead)) // on the vendor's clock
 	if !token.Expiry.IsZero() {
-		token.Expiry = token.Expiry.Add(-ahead - l.k.b.unsure())
+		token.Expiry = token.Expiry.Add(-ahead - earlier)
 	}
 	if !token.Valid(l.k.b.now(), 0) {
 		return nil, errBornExpired

@@ -42,7 +42,7 @@ func (k *keeper) reserve(ctx context.Context, vars jeton.Vars, until time.Time) 
 		}
 	}
 	return func() {
-		now := k.b.now().Add(k.b.unsure()).Round(0)
+		now := k.b.latest().Round(0)
 		for _, l := range limits {
 			k.b.work.Go(func() { k.arrived(l.key, until, now) })
 		}
@@ -144,7 +144,7 @@ func (k *keeper) arrived(key string, until, now time.Time) {
 
 func (k *keeper) take(ctx context.Context, key string, rate dialect.Rate, until time.Time) error {
 	return k.changeBudget(ctx, key, func(b *budget) error {
-		now := k.b.now().Add(-k.b.unsure())
+		now := k.b.earliest()
 		used := b.Logins[:0]
 		for _, t := range b.Logins {
 			if age := now.Sub(t); age < rate.Per && age > -time.Hour { // else a clock was far ahead

@@ -82,9 +82,20 @@ func (b *Broker) here(t time.Time) time.Time {
 	return t
 }
 
-// unsure is by how much now may be off: what the reading may be, and what the
-// wall clock jumped ahead since, which may have been a sleep. Vendors are not
-// asked again before it is over that long, and no token expires later for it.
+// earliest and latest are the bounds of what now may be: it is as wrong as the
+// reading of the store's clock was, and when the wall clock jumped ahead since,
+// it is not known yet whether it was set or the machine slept. By these bounds no
+// vendor is asked too soon, and no token expires too late.
+func (b *Broker) earliest() time.Time { return b.now().Add(-b.unsure()) }
+
+func (b *Broker) latest() time.Time {
+	if r := b.clock.known.Load(); r != nil {
+		return b.now().Add(r.wrong)
+	}
+	return b.now()
+}
+
+// unsure is how long before now the earliest is.
 func (b *Broker) unsure() time.Duration {
 	if r := b.clock.known.Load(); r != nil {
 		return r.wrong + max(0, r.jump(b.instant()))
@@ -96,8 +107,8 @@ func (b *Broker) unsure() time.Duration {
 var errNoClock = errors.New("broker: the store's clock could not be read")
 
 // readClock reads the store's clock if that is due. When it cannot be read,
-// what was known goes on. Where nothing is known that is an error for a while;
-// then a store that answers, but never that, is taken for one without a clock.
+// what was known goes on. Where nothing is known, or the wall clock jumped since,
+// that is an error for a while; then this machine's clock is believed.
 func (b *Broker) readClock(ctx context.Context) error {
 	c, ok := b.Store.(store.Clock)
 	if !ok || !b.clockDue() {
@@ -119,7 +130,7 @@ func (b *Broker) readClock(ctx context.Context) error {
 		}
 	}
 	missing, gap := error(nil), jumpEvery
-	if known == nil && b.clock.deaf.Load() < mostDeaf {
+	if (known == nil || known.jump(b.instant()).Abs() >= leastJump) && b.clock.deaf.Load() < mostDeaf {
 		missing, gap = errNoClock, time.Second
 	}
 	if !b.clockDue() {
@@ -139,7 +150,7 @@ func (b *Broker) readClock(ctx context.Context) error {
 		return ctx.Err()
 	}
 	b.clock.tried = time.Now()
-	if b.clock.deaf.Add(1) == mostDeaf {
+	if missing != nil && b.clock.deaf.Add(1) == mostDeaf {
 		b.Logger.Warn("the store's clock cannot be read; this machine's is to be right", "error", err)
 	}
 	return missing

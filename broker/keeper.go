@@ -354,7 +354,7 @@ func (k *keeper) next(v *view, now time.Time) time.Duration {
 	switch {
 	case v.Token == nil && v.Intent == nil && v.Failures == 0:
 		return idle
-	case v.Latch != nil && v.good(now) && !v.due(now):
+	case v.Latch != nil && v.good(now) && !v.due(now) && !v.RefreshAt.IsZero():
 		return min(v.RefreshAt.Sub(now), latchedEvery)
 	case v.Latch != nil:
 		return latchedEvery

@@ -22,18 +22,23 @@ type mutant struct {
 	get  func(key string, fields map[string]json.RawMessage)                                        // edits what is read; nil: nothing
 	put  func(ctx context.Context, st store.Store, r store.Record, is record) (store.Record, error) // instead of Put; nil: Put
 
-	restless bool // each read finds another version
+	restless  bool // each read finds another version
+	clockless bool // the store's clock is not read
+	deaf      bool // Retry-After is not heard
+	alone     bool // each broker has budgets of its own
 }
 
 // mutantStore is the store of a broker that is a mutant.
 type mutantStore struct {
 	store.Store
 	m     *mutant
+	node  int
 	reads *atomic.Uint64
 }
 
 // Get implements [store.Store].
 func (s mutantStore) Get(ctx context.Context, key string) (store.Record, error) {
+	key = s.name(key)
 	r, err := s.Store.Get(ctx, key)
 	if s.m.restless && err == nil {
 		r.Version += "#" + strconv.FormatUint(s.reads.Add(1), 10)
@@ -53,10 +58,19 @@ func (s mutantStore) Get(ctx context.Context, key string) (store.Record, error) 
 // Put implements [store.Store].
 func (s mutantStore) Put(ctx context.Context, r store.Record) (store.Record, error) {
 	r.Version, _, _ = strings.Cut(r.Version, "#")
+	r.Key = s.name(r.Key)
 	if s.m.put == nil || !strings.HasPrefix(r.Key, "broker/") {
 		return s.Store.Put(ctx, r)
 	}
 	return s.m.put(ctx, s.Store, r, observe(r.Value))
+}
+
+// name is where a mutant keeps a record.
+func (s mutantStore) name(key string) string {
+	if s.m.alone && strings.HasPrefix(key, "budget/") {
+		return strconv.Itoa(s.node) + "/" + key
+	}
+	return key
 }
 
 // hide is a mutant that does not see fields of the record.
@@ -114,6 +128,14 @@ var mutants = []*mutant{
 	{name: "no Retry-After", get: hide("broker/", "not_before")},
 	{name: "no budget", get: hide("budget/", "logins")},
 	{name: "no memory of reports", get: hide("broker/", "reported")},
+	{name: "no clock of the store", clockless: true},
+	{name: "no intent to refresh read", get: func(key string, fields map[string]json.RawMessage) {
+		if strings.Contains(string(fields["intent"]), `"refresh"`) {
+			delete(fields, "intent")
+		}
+	}},
+	{name: "Retry-After is not heard", deaf: true},
+	{name: "budgets are not shared", alone: true},
 }
 
 // TestSimulationCatchesMutants: the simulation is red for each mechanism that

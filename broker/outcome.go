@@ -169,7 +169,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 			r.LastError = failure.Error()
 		}
 	}
-	r.NotBefore = now.Add(wait + l.k.b.unsure())
+	r.NotBefore = l.k.b.latest().Add(wait)
 	l.k.b.Logger.Warn("a login failed", "account", name, "failures", r.Failures, "retry_in", wait, "error", failure)
 	return &UnavailableError{Account: name, Reason: "the login ended with " + r.LastError, RetryAfter: wait, Cause: failure}
 }

@@ -23,10 +23,15 @@ type plan struct {
 	rate     dialect.Rate  // zero: the dialect's own
 	brokers  int
 	lease    time.Duration
-	latency  time.Duration // of one way to the store, at most
-	polls    bool          // the store cannot watch
-	every    time.Duration // between reads of one broker, on average
-	calm     time.Duration // when all faults are over
+	latency  time.Duration   // of one way to the store, at most
+	polls    bool            // the store cannot watch
+	skews    []time.Duration // :: slot -> how far its clock is off; empty: the store has no clock, and all are on one machine
+	silent   bool            // the vendor does not say when a token expires
+	minTTL   bool            // some readers want a token to live for long
+	aside    bool            // another account shares the login limits
+	lists    bool            // brokers know the password before this one too
+	every    time.Duration   // between reads of one broker, on average
+	calm     time.Duration   // when all faults are over
 	faults   []*fault
 }
 
@@ -57,8 +62,8 @@ func (p plan) String() string {
 	for _, f := range p.faults {
 		faults.WriteString("\n    " + f.String())
 	}
-	return fmt.Sprintf("%s, lifetime %v, refresh %v, rate %v, %d brokers, lease %v, latency %v, polls %v, calm at %v%s",
-		p.name, p.lifetime, p.rotates, p.rate, p.brokers, p.lease, p.latency, p.polls, p.calm, faults.String())
+	return fmt.Sprintf("%s, lifetime %v, refresh %v, rate %v, %d brokers, lease %v, latency %v, polls %v, clocks %v, silent %v, min_ttl %v, aside %v, lists %v, calm at %v%s",
+		p.name, p.lifetime, p.rotates, p.rate, p.brokers, p.lease, p.latency, p.polls, p.skews, p.silent, p.minTTL, p.aside, p.lists, p.calm, faults.String())
 }
 
 // seedDialects are parsed once; each world changes a copy.
@@ -75,6 +80,9 @@ var seedDialects = sync.OnceValue(func() map[string]*dialect.Dialect {
 })
 
 var vendorOrigin = &url.URL{Scheme: "http", Host: "vendor.test"}
+
+// maxSkew is how far a broker's clock is off at most.
+const maxSkew = 10 * time.Minute
 
 // phases are the steps of an attempt at which a broker can die.
 var phases = []string{"put-before", "put-after", "budget-before", "budget-after", "send", "executed", "answered"}
@@ -105,7 +113,16 @@ func newPlan(seed uint64) plan {
 	p.lifetime = p.lifetime.Truncate(time.Second) // expires_in has no fractions
 	p.lease = []time.Duration{3 * time.Second, 15 * time.Second}[r.IntN(2)]
 	p.latency = between(time.Millisecond, 60*time.Millisecond)
-	lives := 2 + r.IntN(3)
+	if r.IntN(10) < 8 {
+		for range p.brokers {
+			p.skews = append(p.skews, between(-maxSkew, maxSkew))
+		}
+	}
+	p.silent = (p.name == "oauth2" || p.name == "alvys") && r.IntN(4) == 0
+	p.minTTL = r.IntN(4) == 0
+	p.aside = p.rate.Count > 0 && p.name != "altrata" && r.IntN(3) == 0 // whose logins would end this one's token
+	p.lists = r.IntN(3) == 0
+	lives := 1 + r.IntN(2)
 	p.calm = time.Duration(lives)*p.lifetime + between(0, p.lifetime)
 	p.every = p.calm / 60
 	if r.IntN(20) == 0 {
@@ -119,7 +136,7 @@ func newPlan(seed uint64) plan {
 
 func (p *plan) fault(r *rand.Rand, between func(lo, hi time.Duration) time.Duration) *fault {
 	kinds := []string{"crash", "crash", "crash", "close", "partition", "partition", "partition", "lose", "lose", "slow", "slow",
-		"429", "429", "5xx", "5xx", "dial", "password", "revoke", "picky"}
+		"429", "429", "5xx", "5xx", "dial", "password", "revoke", "picky", "step", "step", "clock"}
 	f := &fault{kind: kinds[r.IntN(len(kinds))], slot: r.IntN(p.brokers), at: between(0, p.calm), onLease: r.IntN(4) > 0}
 	if r.IntN(4) == 0 {
 		f.at = 0 // in the first login
@@ -152,6 +169,10 @@ func (p *plan) fault(r *rand.Rand, between func(lo, hi time.Duration) time.Durat
 		f.n, f.onLease, f.lasts = r.IntN(10), false, between(time.Second, p.calm) // until the last broker has learnt it
 	case "revoke":
 		f.onLease = false
+	case "step":
+		f.slot = r.IntN(p.brokers)
+	case "clock":
+		f.slot, f.onLease = []int{-1, f.slot}[r.IntN(2)], false
 	}
 	return f
 }
@@ -160,13 +181,15 @@ func (p *plan) fault(r *rand.Rand, between func(lo, hi time.Duration) time.Durat
 // over: the longest back-off or Retry-After, a lease that must die, an exchange
 // that is still on its way, a budget's window, and a look at a latched account.
 func (p plan) bound() time.Duration {
-	return 6*time.Minute + p.lease + 2*time.Minute + max(p.rate.Per, time.Minute) + latchedEvery + time.Minute
+	return 6*time.Minute + p.lease + 2*time.Minute + 2*max(p.rate.Per, time.Minute) + latchedEvery + time.Minute
 }
 
 // dialect returns the vendor's dialect with what the plan changes in it.
 func (p plan) dialect() *dialect.Dialect {
 	d := *seedDialects()[p.name]
-	d.Lifetime = p.lifetime
+	if d.Lifetime = p.lifetime; p.silent {
+		d.Lifetime = 0
+	}
 	if p.rate.Count > 0 {
 		kind := "username"
 		if !slices.Contains(d.LoginVars(), kind) {
@@ -213,6 +236,12 @@ func (w *world) begin(f *fault) {
 		w.revoke()
 	case "password":
 		w.changePassword(f)
+	case "step":
+		if len(w.skews) > 0 {
+			skew := w.within("step", -maxSkew, maxSkew)
+			w.log("the clock of slot %d is %v off", f.slot, skew)
+			w.clocks[f.slot].Store(int64(skew))
+		}
 	}
 }
 
@@ -259,10 +288,7 @@ func (w *world) changePassword(f *fault) {
 				return
 			}
 			w.log("slot %d learns %s", slot, next)
-			w.secrets[slot] = next
-			if n := w.slots[slot]; n != nil {
-				n.creds.set(w.secretName(), next)
-			}
+			w.learns(slot, next)
 		})
 	}
 	// An operator comes when all know it: who knew it too early was refused.
@@ -275,6 +301,17 @@ func (w *world) changePassword(f *fault) {
 				w.release()
 			}
 		})
+	}
+}
+
+// learns tells a password to the brokers of a slot. The caller holds mu.
+func (w *world) learns(slot int, next string) {
+	if w.secrets[slot] != next {
+		w.older[slot], w.secrets[slot] = w.secrets[slot], next
+	}
+	if n := w.slots[slot]; n != nil {
+		n.creds.set(w.secretName(), next)
+		n.older.set(w.secretName(), w.older[slot])
 	}
 }
 

@@ -22,17 +22,32 @@ type nodeStore struct {
 
 // store returns the store of a broker, with the mutant in it if there is one.
 func (w *world) store(n *node) store.Store {
-	var st store.Store = nodeStore{w.mem, n}
-	if w.mutant != nil {
-		st = mutantStore{st, w.mutant, new(atomic.Uint64)}
+	own := nodeStore{w.mem, n}
+	var st store.Store = own
+	timed := len(w.skews) > 0
+	if m := w.mutant; m != nil {
+		st = mutantStore{st, m, n.id, new(atomic.Uint64)}
+		timed = timed && !m.clockless
 	}
-	if w.polls {
+	switch {
+	case timed && w.polls:
+		return struct {
+			store.Store
+			store.Clock
+		}{st, own}
+	case timed:
+		return struct {
+			store.Store
+			store.Watcher
+			store.Clock
+		}{st, own, own}
+	case w.polls:
 		return struct{ store.Store }{st}
 	}
 	return struct {
 		store.Store
 		store.Watcher
-	}{st, nodeStore{w.mem, n}}
+	}{st, own}
 }
 
 var errStore = errors.New("the store cannot be reached")
@@ -49,12 +64,31 @@ func (s nodeStore) Get(ctx context.Context, key string) (r store.Record, err err
 // Put implements [store.Store].
 func (s nodeStore) Put(ctx context.Context, r store.Record) (put store.Record, err error) {
 	err = s.n.operate(ctx, "put", r.Key, func() error {
-		if put, err = s.Memory.Put(context.Background(), r); err == nil && strings.HasPrefix(r.Key, "broker/") {
+		if put, err = s.Memory.Put(context.Background(), r); err == nil && r.Key == s.n.w.key {
 			s.n.w.wrote(s.n, r.Value)
 		}
 		return err
 	})
 	return put, err
+}
+
+// Now implements [store.Clock]: the store's clock is right. It can be that the
+// store tells everything but the time; a broker that never knew it would take
+// the clock of its machine, of which nothing can be promised.
+func (s nodeStore) Now(ctx context.Context) (now time.Time, within time.Duration, err error) {
+	w := s.n.w
+	w.mu.Lock()
+	known := s.n.b.clock.known.Load()
+	deaf := w.active("clock", s.n.slot) != nil && known != nil && known.jump(s.n.b.instant()).Abs() < leastJump
+	w.mu.Unlock()
+	if deaf {
+		return time.Time{}, 0, errStore
+	}
+	err = s.n.operate(ctx, "now", "", func() error {
+		now = time.Now()
+		return nil
+	})
+	return now, 0, err
 }
 
 // Watch implements [store.Watcher]. What changes while the network is parted
@@ -98,7 +132,7 @@ func (n *node) name(what string) string { return what + " " + strconv.Itoa(n.id)
 func (n *node) operate(ctx context.Context, op, key string, do func() error) error {
 	w := n.w
 	w.mu.Lock()
-	name := n.name(op)
+	name := n.name(op + " " + key) // or goroutines that run at the same instant took one another's
 	to, from := w.within(name, time.Microsecond, w.latency), w.within(name, time.Microsecond, w.latency)
 	down, loses := w.trouble(n, name, &to, &from)
 	w.ops++
@@ -206,7 +240,10 @@ type leased struct {
 	node  *node
 	fence uint64
 	at    time.Time
-	over  record    // what the record was before
+	over  record // what the record was before
+
+	unsure time.Duration // how wrong the broker was of the time at most
+
 	saved time.Time // when its result went into the record; zero: not
 
 	secret string // that got a token under it

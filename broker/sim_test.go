@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/store"
 )
@@ -35,14 +36,17 @@ type world struct {
 	plan
 	d      *dialect.Dialect
 	mem    *store.Memory
+	key    string  // of the account's record
 	mutant *mutant // nil: the package as it is
 	begun  time.Time
 
-	mu       sync.Mutex // guards what follows, and the nodes
-	slots    []*node    // :: slot -> the broker that runs there now; nil: none
-	nodes    []*node    // all that ever ran
-	pending  []*fault   // those that are not over
-	password string     // what the vendor takes
+	mu       sync.Mutex     // guards what follows, and the nodes
+	slots    []*node        // :: slot -> the broker that runs there now; nil: none
+	nodes    []*node        // all that ever ran
+	pending  []*fault       // those that are not over
+	clocks   []atomic.Int64 // :: slot -> how far its clock is off
+	older    []string       // :: slot -> the password that it knew before
+	password string         // what the vendor takes
 	draws    map[string]uint64
 	ops      int
 	quiet    bool // no more faults
@@ -64,6 +68,7 @@ type node struct {
 	slot    int
 	b       *Broker
 	creds   *credentials
+	older   *credentials // those before
 	started time.Time
 	kill    context.CancelFunc
 	ended   chan struct{} // closed when Run has returned
@@ -92,10 +97,20 @@ func (w *world) run() {
 	w.tokens, w.spent = map[string]*minted{}, map[string]*minted{}
 	w.generations = map[uint64]string{}
 	w.slots = make([]*node, w.brokers)
-	w.secrets = make([]string, w.brokers)
+	w.secrets, w.older = make([]string, w.brokers), make([]string, w.brokers)
+	w.clocks = make([]atomic.Int64, w.brokers)
+	for slot, skew := range w.skews {
+		w.clocks[slot].Store(int64(skew))
+	}
+	own := w.account(newCredentials())
+	vars, err := own.variables(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	w.key = own.recordKey(vars)
 	w.pending = w.faults
 	for slot := range w.slots {
-		w.secrets[slot] = rightPassword
+		w.secrets[slot], w.older[slot] = rightPassword, rightPassword
 		w.start(slot)
 	}
 	var background sync.WaitGroup
@@ -173,12 +188,22 @@ func (w *world) start(slot int) {
 	if w.slots[slot] != nil || w.over {
 		return
 	}
-	n := &node{w: w, id: len(w.nodes), slot: slot, creds: newCredentials(), started: time.Now(), ended: make(chan struct{})}
+	n := &node{w: w, id: len(w.nodes), slot: slot, creds: newCredentials(), older: newCredentials(), started: time.Now(), ended: make(chan struct{})}
 	n.creds.set(w.secretName(), w.secrets[slot])
+	n.older.set(w.secretName(), w.older[slot])
 	name := "jitter " + strconv.Itoa(n.id)
+	accounts := []Account{w.account(n.creds)}
+	if w.lists {
+		accounts[0].Others = []func(context.Context) (jeton.Vars, error){n.older.resolve}
+	}
+	if w.aside {
+		other := w.account(n.creds)
+		other.Name, other.Origin = "b", asideOrigin
+		accounts = append(accounts, other)
+	}
 	n.b = &Broker{
-		Store: w.store(n), HTTP: roundTripper(n.roundTrip), Lease: w.lease,
-		Accounts: []Account{{Name: "a", Dialect: w.d, Origin: vendorOrigin, Secrets: n.creds.resolve}},
+		Store: w.store(n), HTTP: roundTripper(n.roundTrip), Lease: w.lease, Accounts: accounts,
+		skew: func() time.Duration { return time.Duration(w.clocks[slot].Load()) },
 		chance: func(d time.Duration) time.Duration {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -194,6 +219,11 @@ func (w *world) start(slot int) {
 		defer close(n.ended)
 		n.b.Run(ctx)
 	}()
+}
+
+// account is the account that the world watches.
+func (w *world) account(c *credentials) Account {
+	return Account{Name: "a", Dialect: w.d, Origin: vendorOrigin, Secrets: c.resolve}
 }
 
 // crash cuts a broker off for good: nothing that it does from now on reaches
@@ -224,11 +254,8 @@ func (w *world) settle() {
 	w.mu.Lock()
 	w.quiet, w.pending = true, nil
 	w.log("quiet")
-	for slot, n := range w.slots {
-		w.secrets[slot] = w.password
-		if n != nil {
-			n.creds.set(w.secretName(), w.password)
-		}
+	for slot := range w.slots {
+		w.learns(slot, w.password)
 	}
 	w.mu.Unlock()
 	for slot := range w.slots {
@@ -294,12 +321,19 @@ func (w *world) readers(slot int) {
 func (w *world) read(slot int) {
 	w.mu.Lock()
 	n := w.slots[slot]
+	var minTTL time.Duration
+	if w.minTTL && n != nil && !w.quiet && w.odds(n.name("min_ttl"), 30) {
+		minTTL = w.within(n.name("min_ttl"), 0, 2*w.lifetime)
+	}
 	w.mu.Unlock()
 	if n == nil || n.gone() {
 		return
 	}
+	if w.aside {
+		_, _ = n.b.Token(context.Background(), "b", 0)
+	}
 	began := time.Now()
-	token, err := n.b.Token(context.Background(), "a", 0)
+	token, err := n.b.Token(context.Background(), "a", minTTL)
 	refused, picky := w.sawToken(n, began, token, err)
 	if !refused && !picky {
 		return
@@ -350,8 +384,8 @@ func number(t *testing.T, name string) (uint64, bool) {
 	return n, true
 }
 
-// TestSimulation runs seeds 1 to SIM_SEEDS, 40 unless it is set; SIM_SEED=n runs
-// one and prints what happened in it.
+// TestSimulation runs SIM_SEEDS seeds from SIM_FROM on, 2,000 from 1 unless they
+// are set; SIM_SEED=n runs one and prints what happened in it.
 func TestSimulation(t *testing.T) {
 	if seed, ok := number(t, "SIM_SEED"); ok {
 		w := simulate(t, seed, nil, true)
@@ -361,9 +395,13 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	last, chosen := number(t, "SIM_SEEDS")
+	count, chosen := number(t, "SIM_SEEDS")
 	if !chosen {
-		last = 40
+		count = 2000
+	}
+	first, chosen := number(t, "SIM_FROM")
+	if !chosen {
+		first = 1
 	}
 	began := time.Now()
 	var next, ran, failed atomic.Uint64
@@ -372,10 +410,11 @@ func TestSimulation(t *testing.T) {
 			t.Run(strconv.Itoa(shard), func(t *testing.T) {
 				t.Parallel()
 				for failed.Load() < 5 {
-					seed := next.Add(1)
-					if seed > last {
+					n := next.Add(1)
+					if n > count {
 						return
 					}
+					seed := first + n - 1
 					w := simulate(t, seed, nil, false)
 					ran.Add(1)
 					if len(w.violations) > 0 {

@@ -1,14 +1,17 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -61,6 +64,7 @@ type exchange struct {
 	secret  string
 	epoch   int // of the refusal
 	sent    time.Time
+	unsure  time.Duration // how wrong the broker may be of the time then
 	outcome string
 	wait    time.Duration // Retry-After
 	minted  *minted
@@ -77,6 +81,10 @@ func (n *node) roundTrip(r *http.Request) (*http.Response, error) {
 	w := n.w
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
+	if strings.HasPrefix(r.URL.Path, asideOrigin.Path+"/") {
+		w.mu.Unlock()
+		return n.aside(r, body)
+	}
 	if n.cut || w.dies(n, "send") {
 		w.mu.Unlock()
 		return nil, errLost
@@ -85,7 +93,7 @@ func (n *node) roundTrip(r *http.Request) (*http.Response, error) {
 		w.mu.Unlock()
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("no route")}
 	}
-	x := &exchange{node: n, lease: n.lease, sent: time.Now(), outcome: "on its way"}
+	x := &exchange{node: n, lease: n.lease, sent: time.Now(), unsure: n.b.unsure(), outcome: "on its way"}
 	w.sends(x)
 	way, back := w.within("way", 5*time.Millisecond, 200*time.Millisecond), w.within("way", 5*time.Millisecond, 200*time.Millisecond)
 	if w.active("slow", -1) != nil {
@@ -114,6 +122,9 @@ func (n *node) roundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errLost
 		}
 		x.delivered = time.Now()
+		if w.mutant != nil && w.mutant.deaf {
+			answer.Header.Del("Retry-After")
+		}
 		return answer, nil
 	case <-r.Context().Done():
 		w.mu.Lock()
@@ -121,6 +132,51 @@ func (n *node) roundTrip(r *http.Request) (*http.Response, error) {
 		x.lost = true
 		return nil, r.Context().Err()
 	}
+}
+
+// asideOrigin is where the brokers' other account logs in, as the same user.
+var asideOrigin = &url.URL{Scheme: vendorOrigin.Scheme, Host: vendorOrigin.Host, Path: "/aside"}
+
+// aside logs another account in, of which nothing is watched but that it takes
+// from the same limits.
+func (n *node) aside(r *http.Request, body []byte) (*http.Response, error) {
+	w := n.w
+	draw := func() time.Duration {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.within(n.name("aside"), 5*time.Millisecond, 200*time.Millisecond)
+	}
+	time.Sleep(draw())
+	to := httptest.NewRecorder()
+	w.mu.Lock()
+	r = r.Clone(context.Background())
+	r.URL.Path = strings.TrimPrefix(r.URL.Path, asideOrigin.Path)
+	how, vars, err := w.d.ReadRequest(r, body)
+	if err != nil {
+		w.violate("the vendor does not understand a request: %v", err)
+	} else if how.Kind == dialect.KindLogin && !n.cut && w.tooMany() {
+		w.violate("broker %d exceeds the vendor's login limit of %v with another account", n.id, w.d.Rate)
+	}
+	cut := n.cut
+	w.mu.Unlock()
+	if cut || err != nil {
+		return nil, errLost
+	}
+	if how.Kind == dialect.KindLogin && vars[w.secretName()] != w.right() {
+		w.d.WriteTokenError(to, "v", jeton.Refuse(jeton.InvalidClient, ""))
+	} else if err := w.d.WriteResponse(to, how, jeton.Vars{"access_token": "aside", "refresh_token": "none", "token_type": "Bearer",
+		"expires_in": strconv.Itoa(int(w.lifetime / time.Second / 3)), "user_id": "u", "scope": "admin"}); err != nil {
+		return nil, err
+	}
+	time.Sleep(draw())
+	return to.Result(), nil
+}
+
+// right returns the password that the vendor takes.
+func (w *world) right() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.password
 }
 
 // loses reports whether the answer to what was just executed gets lost.
@@ -171,6 +227,9 @@ func (w *world) decide(to http.ResponseWriter, x *exchange, how *dialect.Exchang
 	}
 	if x.kind == dialect.KindRefresh {
 		from := w.spent[vars["refresh_token"]]
+		if from != nil && from.used {
+			w.violate("broker %d presents %s again", x.node.id, from.refresh)
+		}
 		if from == nil || from.used || how.Wears() && (w.tokens[vars["access_token"]] != from || !from.good(time.Now())) {
 			x.outcome = "refresh token refused"
 			w.d.WriteTokenError(to, "v", jeton.Refuse(jeton.InvalidGrant, ""))
@@ -199,6 +258,9 @@ func (w *world) decide(to http.ResponseWriter, x *exchange, how *dialect.Exchang
 		"expires_in": strconv.Itoa(int(w.lifetime / time.Second)), "user_id": "u", "scope": "admin"}
 	if w.d.Standard && !w.rotates {
 		delete(answer, "refresh_token")
+	}
+	if w.silent {
+		delete(answer, "expires_in")
 	}
 	if err := w.d.WriteResponse(to, how, answer); err != nil {
 		w.violate("the vendor cannot answer: %v", err)
@@ -237,10 +299,17 @@ func (w *world) mint(x *exchange) *minted {
 	now, n := time.Now(), len(w.mints)+1
 	m := &minted{n: n, access: fmt.Sprintf("token-%d", n), refresh: fmt.Sprintf("refresh-%d", n), x: x, at: now,
 		expiry: now.Add(w.lifetime)}
-	m.until = x.sent.Add(w.lifetime)
+	m.until = x.sent.Add(w.lifetime - x.unsure)
 	// The margin, its tenth for the jitter, and what rounding takes.
 	early := min(5*time.Minute, w.lifetime/10)
 	m.due = m.until.Add(-early - early/10 - time.Millisecond)
+	if half := now.Add(m.until.Sub(now) / 2); w.minTTL && half.Before(m.due) {
+		m.due = half // a reader may want a new one from then on
+	}
+	if w.silent {
+		const ages = 1000 * time.Hour
+		m.until, m.due = now.Add(ages), now.Add(ages)
+	}
 	x.minted, x.outcome = m, m.access
 	w.mintsAgain(x)
 	if w.d.Active > 0 {
