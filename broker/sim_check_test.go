@@ -136,7 +136,9 @@ func (w *world) takes(n *node, old, r record) {
 		}
 	}
 	n.lease = &leased{node: n, fence: r.Fence, at: now, over: old, unsure: n.b.unsure()}
-	w.leased = now
+	if old.Lease != nil {
+		w.takenOver = now
+	}
 	w.leaseBegins(n)
 }
 
@@ -284,7 +286,7 @@ func (w *world) sees(n *node, t *jeton.Token, now time.Time) *minted {
 // caller holds mu.
 func (w *world) ended(n *node, m *minted, now time.Time) {
 	if m == w.vouch {
-		if by := m.endedBy; by != nil && (by.lease.fence >= w.record.Fence || m.endedAt.Before(w.leased)) {
+		if by := m.endedBy; by != nil && (by.lease.fence >= w.record.Fence || m.endedAt.Before(w.takenOver)) {
 			w.violate("broker %d serves %s, which %s ended %v ago with no word in the record", n.id, m.access, by.minted.access, now.Sub(m.endedAt))
 		}
 		return

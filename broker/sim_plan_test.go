@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -281,7 +282,7 @@ func (w *world) changePassword(f *fault) {
 	}
 	time.AfterFunc(min(time.Minute, f.lasts/2), change)
 	for slot := range w.slots {
-		time.AfterFunc(w.within("learn", 0, f.lasts), func() {
+		time.AfterFunc(w.within("learn "+strconv.Itoa(slot), 0, f.lasts), func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.quiet || w.secrets[slot] > next && strings.HasPrefix(w.secrets[slot], "password-") {

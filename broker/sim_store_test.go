@@ -133,7 +133,7 @@ func (n *node) operate(ctx context.Context, op, key string, do func() error) err
 	w := n.w
 	w.mu.Lock()
 	name := n.name(op + " " + key) // or goroutines that run at the same instant took one another's
-	to, from := w.within(name, time.Microsecond, w.latency), w.within(name, time.Microsecond, w.latency)
+	to, from := w.within(name+" to", time.Microsecond, w.latency), w.within(name+" from", time.Microsecond, w.latency)
 	down, loses := w.trouble(n, name, &to, &from)
 	w.ops++
 	most := 400_000 // sixty brokers that look at a latched account for a day take a third
@@ -197,10 +197,10 @@ func (w *world) trouble(n *node, name string, to, from *time.Duration) (down, lo
 	}
 	switch f.text {
 	case "lossy":
-		down, loses = w.odds(name, uint64(f.n)), w.odds(name, uint64(f.n))
+		down, loses = w.odds(name+" down", uint64(f.n)), w.odds(name+" loses", uint64(f.n))
 	case "slow":
 		if w.odds(name, uint64(f.n)) {
-			*to, *from = w.within(name, 0, w.lease), w.within(name, 0, w.lease)
+			*to, *from = w.within(name+" slow to", 0, w.lease), w.within(name+" slow from", 0, w.lease)
 			n.slowUntil = later(n.slowUntil, time.Now().Add(*to+*from))
 		}
 	default:
@@ -229,7 +229,7 @@ func (n *node) trouble(now time.Time) time.Time {
 type truth struct {
 	record      record
 	written     time.Time         // when
-	leased      time.Time         // when a lease was taken last
+	takenOver   time.Time         // when a lease was taken last whose holder had not given it back
 	generations map[uint64]string // :: generation -> access token that had it
 	vouch       *minted           // the token that readers may get by the record; nil: none
 	since       time.Time         // when that came

@@ -95,9 +95,9 @@ func (n *node) roundTrip(r *http.Request) (*http.Response, error) {
 	}
 	x := &exchange{node: n, lease: n.lease, sent: time.Now(), unsure: n.b.unsure(), outcome: "on its way"}
 	w.sends(x)
-	way, back := w.within("way", 5*time.Millisecond, 200*time.Millisecond), w.within("way", 5*time.Millisecond, 200*time.Millisecond)
+	way, back := w.within("way", 5*time.Millisecond, 200*time.Millisecond), w.within("back", 5*time.Millisecond, 200*time.Millisecond)
 	if w.active("slow", -1) != nil {
-		way, back = w.within("way", 0, 15*time.Second), w.within("way", 0, 25*time.Second)
+		way, back = w.within("slow way", 0, 15*time.Second), w.within("slow back", 0, 25*time.Second)
 	}
 	w.mu.Unlock()
 
