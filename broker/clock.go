@@ -47,7 +47,7 @@ const (
 	readEvery    = 5 * time.Minute  // how often the store's clock is read
 	clockTimeout = 10 * time.Second // for that
 	mostDeaf     = 10               // readings that fail until a broker goes on without any
-	jumpEvery    = 30 * time.Second // how often a broker looks whether its wall clock jumped
+	jumpEvery    = time.Minute      // how often a broker looks whether its wall clock jumped
 	leastJump    = time.Second      // that is one
 )
 
@@ -129,7 +129,7 @@ func (b *Broker) readClock(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	missing, gap := error(nil), jumpEvery
+	missing, gap := error(nil), 30*time.Second
 	if (known == nil || known.jump(b.instant()).Abs() >= leastJump) && b.clock.deaf.Load() < mostDeaf {
 		missing, gap = errNoClock, time.Second
 	}

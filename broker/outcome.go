@@ -41,7 +41,7 @@ func (l *login) finish(ctx context.Context, token *jeton.Token, failure error) e
 	l.span.event("not saved yet")
 	l.k.b.work.Go(func() {
 		defer l.span.end()
-		for wait := 100 * time.Millisecond; sleep(l.k.b.sending, wait); wait = min(2*wait, 5*time.Second) {
+		for wait := 100 * time.Millisecond; sleep(l.k.b.sending, wait); wait = min(2*wait, l.k.b.Lease/3) { // or the lease would be taken for dead
 			if l.trySave(ctx, &r) {
 				l.span.event("saved late")
 				return

@@ -93,18 +93,21 @@ func newPlan(seed uint64) plan {
 	between := func(lo, hi time.Duration) time.Duration { return lo + time.Duration(r.Int64N(int64(hi-lo))) }
 	p := plan{seed: seed, name: []string{"oauth2", "iadvize", "altrata", "altrata", "alvys", "web1on1", "web1on1"}[r.IntN(7)]}
 	switch n := r.IntN(100); {
-	case n < 88:
+	case n < 93:
 		p.brokers = 2 + r.IntN(3)
-	case n < 98:
+	case n < 99:
 		p.brokers = 5 + r.IntN(8)
 	default:
 		p.brokers = 13 + r.IntN(52)
 	}
-	p.lifetime = between(5*time.Minute, 2*time.Hour)
+	p.lifetime = between(5*time.Minute, 30*time.Minute) // a short one takes less to simulate
+	if r.IntN(6) == 0 {
+		p.lifetime = between(30*time.Minute, 2*time.Hour)
+	}
 	p.polls = r.IntN(10) == 0 && p.brokers < 5
 	if p.polls {
 		p.lifetime = between(5*time.Minute, 15*time.Minute)
-	} else if documented := seedDialects()[p.name].Lifetime; r.IntN(5) == 0 && documented > 0 {
+	} else if documented := seedDialects()[p.name].Lifetime; r.IntN(20) == 0 && documented > 0 {
 		p.lifetime = documented
 	}
 	p.rotates = r.IntN(2) == 0

@@ -165,7 +165,7 @@ func (n *node) aside(r *http.Request, body []byte) (*http.Response, error) {
 	if how.Kind == dialect.KindLogin && vars[w.secretName()] != w.right() {
 		w.d.WriteTokenError(to, "v", jeton.Refuse(jeton.InvalidClient, ""))
 	} else if err := w.d.WriteResponse(to, how, jeton.Vars{"access_token": "aside", "refresh_token": "none", "token_type": "Bearer",
-		"expires_in": strconv.Itoa(int(w.lifetime / time.Second / 3)), "user_id": "u", "scope": "admin"}); err != nil {
+		"expires_in": strconv.Itoa(int(max(w.lifetime/3, 6*w.rate.Per) / time.Second)), "user_id": "u", "scope": "admin"}); err != nil {
 		return nil, err
 	}
 	time.Sleep(draw())

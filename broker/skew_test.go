@@ -177,7 +177,7 @@ func TestClockSteps(t *testing.T) {
 					t.Errorf("a clock that is set back by %v takes the broker back by %v", -step, back)
 				}
 			}
-			time.Sleep(time.Minute)
+			time.Sleep(2 * time.Minute)
 			token, err := b.Token(ctx, "a", 0)
 			if err != nil {
 				t.Fatal(err)
@@ -215,7 +215,7 @@ func TestSleepingMachine(t *testing.T) {
 		if _, err := b.Token(ctx, "a", 0); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute)
 		next := make(chan *jeton.Token, 1)
 		go func() {
 			token, _ := b.Next(ctx, "a", 1)
@@ -223,7 +223,7 @@ func TestSleepingMachine(t *testing.T) {
 		}()
 		synctest.Wait()
 		skew.Add(int64(5 * time.Hour))
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute)
 		select {
 		case token := <-next:
 			if token.Generation != 2 {
