@@ -138,7 +138,9 @@ func (k *keeper) report(ctx context.Context, account string, generation uint64) 
 			if err != nil {
 				k.b.Logger.Warn("a permission problem could not be noted", "account", account, "error", err)
 			}
-			return v.parsed, nil
+			if v.good(k.b.now()) { // that took a while
+				return v.parsed, nil
+			}
 		}
 		if err := k.wait(wait, want{above: max(generation, v.Generation), reported: v.Generation <= generation, asked: askedReport}); err != nil {
 			if v := k.view.Load(); v.good(k.b.now()) && v.Generation > generation {

@@ -31,6 +31,7 @@ type plan struct {
 	minTTL   bool            // some readers want a token to live for long
 	aside    bool            // another account shares the login limits
 	lists    bool            // brokers know the password before this one too
+	calls    bool            // programs call the API through the brokers
 	every    time.Duration   // between reads of one broker, on average
 	calm     time.Duration   // when all faults are over
 	faults   []*fault
@@ -63,8 +64,8 @@ func (p plan) String() string {
 	for _, f := range p.faults {
 		faults.WriteString("\n    " + f.String())
 	}
-	return fmt.Sprintf("%s, lifetime %v, refresh %v, rate %v, %d brokers, lease %v, latency %v, polls %v, clocks %v, silent %v, min_ttl %v, aside %v, lists %v, calm at %v%s",
-		p.name, p.lifetime, p.rotates, p.rate, p.brokers, p.lease, p.latency, p.polls, p.skews, p.silent, p.minTTL, p.aside, p.lists, p.calm, faults.String())
+	return fmt.Sprintf("%s, lifetime %v, refresh %v, rate %v, %d brokers, lease %v, latency %v, polls %v, clocks %v, silent %v, min_ttl %v, aside %v, lists %v, calls %v, calm at %v%s",
+		p.name, p.lifetime, p.rotates, p.rate, p.brokers, p.lease, p.latency, p.polls, p.skews, p.silent, p.minTTL, p.aside, p.lists, p.calls, p.calm, faults.String())
 }
 
 // seedDialects are parsed once; each world changes a copy.
@@ -129,7 +130,8 @@ func newPlan(seed uint64) plan {
 	lives := 1 + r.IntN(2)
 	p.calm = time.Duration(lives)*p.lifetime + between(0, p.lifetime)
 	p.every = p.calm / 60
-	if r.IntN(20) == 0 {
+	p.calls = p.name == "altrata" && r.IntN(3) == 0
+	if r.IntN(20) == 0 || p.calls && r.IntN(2) == 0 {
 		return p // nothing goes wrong
 	}
 	for range 1 + r.IntN(7) {

@@ -16,7 +16,7 @@ import (
 // A nodeStore is the store as one broker reaches it: across a network that is
 // slow, loses answers, and parts.
 type nodeStore struct {
-	*store.Memory // for what brokers do not use
+	*store.Memory // for what brokers do not use, which is Due
 	n             *node
 }
 
@@ -70,6 +70,20 @@ func (s nodeStore) Put(ctx context.Context, r store.Record) (put store.Record, e
 		return err
 	})
 	return put, err
+}
+
+// Delete implements [store.Store].
+func (s nodeStore) Delete(ctx context.Context, r store.Record) error {
+	return s.n.operate(ctx, "delete", r.Key, func() error { return s.Memory.Delete(context.Background(), r) })
+}
+
+// List implements [store.Store].
+func (s nodeStore) List(ctx context.Context, prefix, after string, limit int) (list []store.Record, err error) {
+	err = s.n.operate(ctx, "list", prefix, func() error {
+		list, err = s.Memory.List(context.Background(), prefix, after, limit)
+		return err
+	})
+	return list, err
 }
 
 // Now implements [store.Clock]: the store's clock is right. It can be that the

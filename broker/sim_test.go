@@ -132,10 +132,11 @@ func (w *world) run() {
 
 	w.mu.Lock()
 	w.quiet, w.over, w.pending = true, true, nil
-	alive := slices.Clone(w.slots)
-	for _, n := range alive {
-		n.dead = true
-		n.kill()
+	for _, n := range w.slots {
+		if n != nil { // else one is about to start, and finds that it is over
+			n.dead = true
+			n.kill()
+		}
 	}
 	w.mu.Unlock()
 	for _, n := range w.nodes {
@@ -326,6 +327,9 @@ func (w *world) read(slot int) {
 	w.mu.Unlock()
 	if n == nil || n.gone() {
 		return
+	}
+	if w.calls {
+		w.call(n)
 	}
 	if w.aside {
 		_, _ = n.b.Token(context.Background(), "b", 0)

@@ -79,6 +79,9 @@ var errLost = errors.New("connection reset")
 // whether or not somebody still waits for the answer.
 func (n *node) roundTrip(r *http.Request) (*http.Response, error) {
 	w := n.w
+	if r.URL.Path == callPath {
+		return n.called(r)
+	}
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
 	if strings.HasPrefix(r.URL.Path, asideOrigin.Path+"/") {
