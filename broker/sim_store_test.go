@@ -152,7 +152,7 @@ func (n *node) operate(ctx context.Context, op, key string, do func() error) err
 	w.ops++
 	most := 400_000 // sixty brokers that look at a latched account for a day take a third
 	if w.mutant != nil {
-		most = 60_000
+		most = 25_000 // on plans that take half as many at most
 	}
 	if w.ops == most {
 		w.violate("the brokers do not come to rest")
