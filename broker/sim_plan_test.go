@@ -285,7 +285,7 @@ func (w *world) changePassword(f *fault) {
 			w.revoke()
 		}
 	}
-	time.AfterFunc(min(time.Minute, f.lasts/2), change)
+	time.AfterFunc(w.within("change "+next, 0, min(time.Minute, f.lasts/2)), change)
 	for slot := range w.slots {
 		time.AfterFunc(w.within("learn "+strconv.Itoa(slot), 0, f.lasts), func() {
 			w.mu.Lock()

@@ -146,7 +146,8 @@ func (n *node) name(what string) string { return what + " " + strconv.Itoa(n.id)
 func (n *node) operate(ctx context.Context, op, key string, do func() error) error {
 	w := n.w
 	w.mu.Lock()
-	name := n.name(op + " " + key) // or goroutines that run at the same instant took one another's
+	kind, _, _ := strings.Cut(key, "/") // the rest may be by chance
+	name := n.name(op + " " + kind)
 	to, from := w.within(name+" to", time.Microsecond, w.latency), w.within(name+" from", time.Microsecond, w.latency)
 	down, loses := w.trouble(n, name, &to, &from)
 	w.ops++
