@@ -96,6 +96,15 @@ func (w *world) wrote(n *node, after []byte) {
 			}
 		}
 	}
+	if old.Taken != "" && r.Taken == "" { // the one that was right is refused, which the record knows only now
+		w.epoch++
+		for _, o := range w.refused {
+			if o.lease == n.lease && o.secret == w.taken {
+				o.epoch = w.epoch
+			}
+		}
+		w.taken = ""
+	}
 	var vouch *minted
 	if r.Token != nil && !r.Ended && (w.d.Active == 0 || r.Intent == nil || r.Intent.Kind != "login") {
 		vouch = w.tokens[r.Token.Access]
@@ -163,10 +172,6 @@ func (w *world) sends(x *exchange) {
 
 // refuses sees a wrong credential refused. The caller holds mu.
 func (w *world) refuses(x *exchange) {
-	if x.secret == w.taken {
-		w.taken = ""
-		w.epoch++
-	}
 	x.epoch = w.epoch
 	for _, o := range w.refused {
 		if o.secret == x.secret && o.epoch == w.epoch && !o.delivered.IsZero() && o.knows(x.lease) {
