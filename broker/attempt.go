@@ -29,7 +29,6 @@ func (k *keeper) attempt(ctx context.Context, w want, t *trail) (err error) {
 		return err
 	}
 	defer back()
-	var watch followed
 	for {
 		r, at, err := k.load(ctx)
 		if err != nil {
@@ -40,7 +39,7 @@ func (k *keeper) attempt(ctx context.Context, w want, t *trail) (err error) {
 		if k.met(w, now) {
 			return nil
 		}
-		if r.Lease != nil && !watch.dead(at.Version, time.Now(), k.b.Lease) {
+		if r.Lease != nil && !k.watched.dead(at.Version, time.Now(), k.b.Lease) {
 			t.follow(r.Lease)
 			if !sleep(ctx, followEvery) {
 				return ctx.Err()
@@ -251,7 +250,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		}
 	}
 	within := l.k.b.Drain + l.k.b.LoginTimeout
-	until := l.k.b.latest().Add(within).Round(0)
+	until := l.k.b.latest().Add(within + straggles).Round(0)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	asked := time.Now()
@@ -260,14 +259,20 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 	if err != nil {
 		return nil, notSent{err}
 	}
-	defer arrived()
+	var unknown error
+	defer func() { arrived(unknown) }()
 	if err := l.handOver(ctx, "login"); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, notSent{err}
 	}
-	return l.send(ctx, l.k.account.Dialect.Login, l.vars)
+	token, err := l.send(ctx, l.k.account.Dialect.Login, l.vars)
+	_, refused := errors.AsType[*jeton.Error](err)
+	if _, early := errors.AsType[notSent](err); !refused && !early {
+		unknown = err
+	}
+	return token, err
 }
 
 // maxAnswer bounds what is read of a vendor's answer.

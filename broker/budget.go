@@ -33,21 +33,27 @@ type budget struct {
 // a login that fails was one too. It is to arrive before the time that is
 // given. If a budget is used up reserve returns an [*UnavailableError] that
 // says when there is room again. The function that it returns notes that the
-// login has arrived.
-func (k *keeper) reserve(ctx context.Context, vars jeton.Vars, until time.Time) (arrived func(), err error) {
+// login has arrived, or that nobody knows whether it is still on its way.
+func (k *keeper) reserve(ctx context.Context, vars jeton.Vars, until time.Time) (arrived func(unknown error), err error) {
 	limits := k.limits(vars)
 	for _, l := range limits {
 		if err := k.take(ctx, l.key, l.rate, until); err != nil {
 			return nil, err
 		}
 	}
-	return func() {
+	return func(unknown error) {
 		now := k.b.latest().Round(0)
+		if unknown != nil {
+			now = now.Add(straggles)
+		}
 		for _, l := range limits {
 			k.b.work.Go(func() { k.arrived(l.key, until, now) })
 		}
 	}, nil
 }
+
+// straggles is how long after it was given up a request may still arrive.
+const straggles = 15 * time.Second
 
 // A limit is one kind of a dialect's rate, and the record that counts it.
 type limit struct {
@@ -132,7 +138,7 @@ func (k *keeper) arrived(key string, until, now time.Time) {
 	ctx, cancel := context.WithTimeout(k.b.sending, 10*time.Second)
 	defer cancel()
 	err := k.changeBudget(ctx, key, func(b *budget) error {
-		if i := slices.IndexFunc(b.Logins, until.Equal); i >= 0 && now.Before(until) {
+		if i := slices.IndexFunc(b.Logins, until.Equal); i >= 0 {
 			b.Logins[i] = now
 		}
 		return nil

@@ -26,6 +26,8 @@ type keeper struct {
 
 	saving atomic.Bool // the view has a result that the store may not have yet
 
+	watched followed // for the attempt that runs; what it saw is of use to the next
+
 	mu     sync.Mutex
 	flight *flight     // the attempt that runs now; nil: none
 	flying atomic.Bool // there is one; readers look without the lock

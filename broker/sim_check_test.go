@@ -139,7 +139,7 @@ func (w *world) takes(n *node, old, r record) {
 			w.violate("broker %d takes over a lease that was renewed %v ago", n.id, stood)
 		}
 		for _, h := range w.nodes {
-			if h.lease != nil && h.lease.fence == old.Fence && h.lease.saved.IsZero() && !h.dead && h.trouble(now).Before(w.written.Add(-time.Second)) {
+			if h.lease != nil && h.lease.fence == old.Fence && h.lease.saved.IsZero() && !h.lease.unheard && !h.dead && h.trouble(now).Before(w.written.Add(-time.Second)) {
 				w.violate("broker %d takes over the lease of broker %d, which lives", n.id, h.id)
 			}
 		}

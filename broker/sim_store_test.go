@@ -63,12 +63,20 @@ func (s nodeStore) Get(ctx context.Context, key string) (r store.Record, err err
 
 // Put implements [store.Store].
 func (s nodeStore) Put(ctx context.Context, r store.Record) (put store.Record, err error) {
+	had := s.n.lease
 	err = s.n.operate(ctx, "put", r.Key, func() error {
 		if put, err = s.Memory.Put(context.Background(), r); err == nil && r.Key == s.n.w.key {
 			s.n.w.wrote(s.n, r.Value)
 		}
 		return err
 	})
+	if err != nil {
+		s.n.w.mu.Lock()
+		defer s.n.w.mu.Unlock()
+		if r.Key == s.n.w.key && s.n.lease != had {
+			s.n.lease.unheard = true
+		}
+	}
 	return put, err
 }
 
@@ -257,7 +265,8 @@ type leased struct {
 	at    time.Time
 	over  record // what the record was before
 
-	unsure time.Duration // how wrong the broker was of the time at most
+	unheard bool          // it was taken, and the broker does not know
+	unsure  time.Duration // how wrong the broker was of the time at most
 
 	saved time.Time // when its result went into the record; zero: not
 
