@@ -250,6 +250,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 		}
 	}
 	within := l.k.b.Drain + l.k.b.LoginTimeout
+	_ = l.k.b.readClock(ctx)
 	until := l.k.b.latest().Add(within + straggles).Round(0)
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -292,7 +293,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	}
 	r.Header.Set("User-Agent", "jeton")
 	l.span.sent(r.Method, r.URL)
-	began, earlier, left := l.k.b.now(), l.k.b.unsure(), time.Now()
+	left := time.Now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
 		return nil, notSent{withoutURL(err)}
@@ -300,7 +301,10 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if err != nil {
 		return nil, withoutURL(err)
 	}
-	arrived := began.Add(time.Since(left))
+	way := time.Since(left)
+	_ = l.k.b.readClock(ctx) // this machine's may have jumped meanwhile
+	began, earlier := l.k.b.now().Add(-time.Since(left)), l.k.b.unsure()
+	arrived := began.Add(way)
 	l.span.answered(answer.StatusCode)
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))

@@ -47,7 +47,7 @@ const (
 	readEvery    = 5 * time.Minute  // how often the store's clock is read
 	clockTimeout = 10 * time.Second // for that
 	mostDeaf     = 10               // readings that fail until a broker goes on without any
-	jumpEvery    = time.Minute      // how often a broker looks whether its wall clock jumped
+	jumpEvery    = 30 * time.Second // how often a broker looks whether its wall clock jumped
 	leastJump    = time.Second      // that is one
 )
 
