@@ -135,8 +135,13 @@ func compare(b *testing.B, ours, peer *crowd) {
 	list := map[string][]float64{}
 	add := func(name string, value float64) { list[name] = append(list[name], value) }
 	for b.Loop() {
-		for range rounds {
-			o, p := ours.run(b, length), peer.run(b, length)
+		for i := range rounds {
+			var o, p slice
+			if i%2 == 0 {
+				o, p = ours.run(b, length), peer.run(b, length)
+			} else {
+				p, o = peer.run(b, length), ours.run(b, length)
+			}
 			add("rate-ratio", o.rate/p.rate)
 			add("p99-ratio", o.p99/p.p99)
 			add("cpu-ratio", o.cpu/p.cpu)
