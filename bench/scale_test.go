@@ -114,7 +114,7 @@ func accounts(b *testing.B, n int) {
 	b.ReportMetric(float64(time.Since(began).Microseconds())/each, "status-us/account")
 	b.ReportMetric(float64(w.Body.Len())/each, "status-B/account")
 	began = time.Now()
-	w = ask(br, "/metrics")
+	_ = ask(br, "/metrics")
 	b.ReportMetric(float64(time.Since(began).Milliseconds()), "metrics-ms")
 	end()
 	if logins := v.logins.Load(); logins != int64(n) {
