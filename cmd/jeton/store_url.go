@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -209,6 +210,11 @@ func (p *parser) storeSides(n yamlnode.Node, u storeURL) {
 	}
 	if err := remotes[a.Scheme].check(a); err != nil {
 		p.fail(n, "store: %v", err)
+		return
+	}
+	plain := a.Scheme == "vault+http" || a.Scheme == "kubernetes+http" && !u.password.isZero()
+	if host, _, _ := net.SplitHostPort(a.HostPorts("1")[0]); plain && !isLocal(host) {
+		p.fail(n, "store: %s:// shows the token to the network; it is for this machine only", a.Scheme)
 	}
 }
 
