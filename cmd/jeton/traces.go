@@ -57,6 +57,10 @@ func (p *parser) traces(n yamlnode.Node) *tracesConfig {
 			}
 		}
 	}
+	if c.otlp != nil && c.otlp.Scheme != "https" && len(c.headers) > 0 && !isLocal(c.otlp.Hostname()) {
+		v, _ := n.Get("otlp")
+		p.fail(v, "traces.otlp: http:// shows the headers to the network; write https://, or have the collector on this machine")
+	}
 	if v, ok := n.Get("sample"); ok && p.want(v, "traces.sample", yamlnode.Number) {
 		sample, err := strconv.ParseFloat(v.Text, 64)
 		if c.sample = sample; err != nil || !(sample >= 0 && sample <= 1) {
