@@ -126,8 +126,10 @@ type collector struct {
 }
 
 func newCollector(c *tracesConfig) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // would be that of the environment
 	return &http.Client{
-		Transport:     collector{http.DefaultTransport.(*http.Transport).Clone(), c.headers},
+		Transport:     collector{transport, c.headers},
 		Timeout:       exportTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -147,6 +147,19 @@ func TestTracesReachTheCollector(t *testing.T) {
 	}
 }
 
+// TestNoProxy: spans, and what goes with them, take no way that is not in the
+// file. A proxy of the environment is for other programs, or for vendors.
+func TestNoProxy(t *testing.T) {
+	proxy := newFakeCollector(t)
+	serveTraced(t, `{otlp: "http://192.0.2.1:4318/base"}`, // an address of nobody; a local one would have no proxy
+		"HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	proxy.mu.Lock()
+	defer proxy.mu.Unlock()
+	if len(proxy.headers) > 0 || len(proxy.problems) > 0 {
+		t.Errorf("%d batches went to a proxy of the environment: %v", len(proxy.headers), proxy.problems)
+	}
+}
+
 // TestNoCollector: a server whose collector is away, deaf or unwilling gives
 // out tokens and says once that traces do not arrive.
 func TestNoCollector(t *testing.T) {
