@@ -163,7 +163,7 @@ func (a auth) life() time.Duration { return time.Duration(a.Auth.LeaseDuration) 
 // renew returns for how long the token is good now.
 func (v *Client) renew(ctx context.Context, s *session) (time.Duration, error) {
 	var got auth
-	_, err := v.send(ctx, http.MethodPost, "auth/token/renew-self", s.token, struct{}{}, &got)
+	err := v.send(ctx, http.MethodPost, "auth/token/renew-self", s.token, struct{}{}, &got)
 	return got.life(), err
 }
 
@@ -188,7 +188,7 @@ func (v *Client) login(ctx context.Context) (*session, error) {
 	}
 	at, _ := escape(v.c.At)
 	var got auth
-	if _, err := v.send(ctx, http.MethodPost, "auth/"+at+"/login", jeton.Secret{}, ask, &got); err != nil {
+	if err := v.send(ctx, http.MethodPost, "auth/"+at+"/login", jeton.Secret{}, ask, &got); err != nil {
 		return nil, err
 	}
 	if got.Auth.ClientToken == "" {
@@ -202,7 +202,7 @@ func (v *Client) login(ctx context.Context) (*session, error) {
 // is used as long as it works.
 func (v *Client) lookup(ctx context.Context, token jeton.Secret) (time.Duration, error) {
 	var found struct{ Data struct{ TTL int64 } }
-	_, err := v.send(ctx, http.MethodGet, "auth/token/lookup-self", token, nil, &found)
+	err := v.send(ctx, http.MethodGet, "auth/token/lookup-self", token, nil, &found)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusForbidden {
 		return 0, nil
 	}

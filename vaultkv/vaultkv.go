@@ -136,42 +136,24 @@ func (v *Client) Close() {
 // Server returns HOST:PORT.
 func (v *Client) Server() string { return v.host() }
 
-// A Found is what is at a path.
-type Found struct {
-	Data    map[string]string // nil: there never was a secret, or it was deleted
-	Version int               // for a [Client.Write] that is to replace just this; 0: there never was one
-	Age     time.Duration     // since it was written, on the server's clock, to the second
-}
-
-// Read returns the secret at path and its version.
+// Read returns the secret at path and its version, which a [Client.Write] that
+// is to replace just this one names. Where there is none, because there never
+// was one or because it was deleted, data is nil.
 func (v *Client) Read(ctx context.Context, path string) (data map[string]string, version int, err error) {
-	f, err := v.Look(ctx, path)
-	return f.Data, f.Version, err
-}
-
-// Look returns what is at path.
-func (v *Client) Look(ctx context.Context, path string) (Found, error) {
-	var got struct {
+	var found struct {
 		Data struct {
 			Data     map[string]string
-			Metadata struct {
-				Version int
-				Created time.Time `json:"created_time"`
-			}
+			Metadata struct{ Version int }
 		}
 	}
-	header, err := v.do(ctx, http.MethodGet, "data", path, nil, &got)
+	err = v.do(ctx, http.MethodGet, "data", path, nil, &found)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound && !e.noEngine {
-		err = nil // the version is not 0 if one was deleted
+		return nil, found.Data.Metadata.Version, nil // not 0 for one that was deleted
 	}
 	if err != nil {
-		return Found{}, err
+		return nil, 0, err
 	}
-	f := Found{Data: got.Data.Data, Version: got.Data.Metadata.Version}
-	if date, err := http.ParseTime(header.Get("Date")); err == nil && f.Version > 0 {
-		f.Age = max(date.Sub(got.Data.Metadata.Created), 0)
-	}
-	return f, nil
+	return found.Data.Data, found.Data.Metadata.Version, nil
 }
 
 // Write writes a secret if the one at path is at version, where 0 means that
@@ -190,7 +172,7 @@ func (v *Client) Write(ctx context.Context, path string, data map[string]string,
 		ask.Options.CAS = &version
 	}
 	var done struct{ Data struct{ Version int } }
-	if _, err := v.do(ctx, http.MethodPost, "data", path, ask, &done); err != nil {
+	if err := v.do(ctx, http.MethodPost, "data", path, ask, &done); err != nil {
 		return 0, err
 	}
 	if done.Data.Version < 1 { // as version 1 of the engine answers, which knows no versions
@@ -204,18 +186,11 @@ func (v *Client) Write(ctx context.Context, path string, data map[string]string,
 // that were deleted are among them.
 func (v *Client) List(ctx context.Context, path string) ([]string, error) {
 	var found struct{ Data struct{ Keys []string } }
-	_, err := v.do(ctx, http.MethodGet, "metadata", path, nil, &found)
+	err := v.do(ctx, http.MethodGet, "metadata", path, nil, &found)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound && !e.noEngine {
 		return nil, nil
 	}
 	return found.Data.Keys, err
-}
-
-// Forget deletes a secret with all that is known of it, whatever its version:
-// the next one at path begins at version 1.
-func (v *Client) Forget(ctx context.Context, path string) error {
-	_, err := v.do(ctx, http.MethodDelete, "metadata", path, nil, nil)
-	return err
 }
 
 func (v *Client) host() string {
@@ -237,40 +212,40 @@ func escape(path string) (string, error) {
 // do makes an authorized request for the part of the engine, data or metadata,
 // that has the path. A token that the server accepts no more is replaced once:
 // what was refused did not take effect.
-func (v *Client) do(ctx context.Context, method, part, path string, ask, answer any) (http.Header, error) {
+func (v *Client) do(ctx context.Context, method, part, path string, ask, answer any) error {
 	escaped, err := escape(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	mount, _ := escape(v.c.Mount)
 	target := mount + "/" + part + "/" + escaped
-	if part == "metadata" && method == http.MethodGet {
+	if part == "metadata" {
 		target += "?list=true"
 	}
 	for again := true; ; again = false {
 		s, err := v.loggedIn(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		header, err := v.send(ctx, method, target, s.token, ask, answer)
+		err = v.send(ctx, method, target, s.token, ask, answer)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Status != http.StatusForbidden || !again || !v.suspect(ctx, s) {
-			return header, err
+			return err
 		}
 	}
 }
 
 // send makes one request and reads the answer, also that of a 404.
-func (v *Client) send(ctx context.Context, method, target string, token jeton.Secret, ask, answer any) (http.Header, error) {
+func (v *Client) send(ctx context.Context, method, target string, token jeton.Secret, ask, answer any) error {
 	got, text, err := v.exchange(ctx, method, target, token, ask)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if answer != nil && (got.StatusCode/100 == 2 || got.StatusCode == http.StatusNotFound) {
+	if got.StatusCode/100 == 2 || got.StatusCode == http.StatusNotFound {
 		if len(text) > 0 && json.Unmarshal(text, answer) != nil {
-			return nil, fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
+			return fmt.Errorf("vault: %s: its answer is not what Vault answers", v.host())
 		}
 	}
-	return got.Header, v.judge(got.StatusCode, text)
+	return v.judge(got.StatusCode, text)
 }
 
 // Header returns the header of an answer that the server gives to everybody, in

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/vaultkv/kvfake"
@@ -105,7 +104,7 @@ func TestDeletedByHand(t *testing.T) {
 	write(t, v, "a", "x", 0)
 	s, err := v.loggedIn(t.Context())
 	if err == nil {
-		_, err = v.send(t.Context(), http.MethodDelete, "secret/data/a", s.token, nil, nil)
+		err = v.send(t.Context(), http.MethodDelete, "secret/data/a", s.token, nil, nil)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -113,25 +112,6 @@ func TestDeletedByHand(t *testing.T) {
 	wantRead(t, v, "a", "", 1)
 	if n := write(t, v, "a", "y", 1); n != 2 {
 		t.Errorf("version %d, want 2", n)
-	}
-}
-
-func TestLookAndForget(t *testing.T) {
-	server := kvfake.New()
-	v := open(t, server, Config{})
-	write(t, v, "a", "x", write(t, v, "a", "x", 0))
-	server.Age("a", time.Hour)
-	found, err := v.Look(t.Context(), "a")
-	if err != nil || found.Version != 2 || found.Age < 59*time.Minute || found.Age > 2*time.Hour {
-		t.Errorf("%+v, %v", found, err)
-	}
-	for range 2 {
-		if err := v.Forget(t.Context(), "a"); err != nil {
-			t.Error(err)
-		}
-	}
-	if n := write(t, v, "a", "y", 0); n != 1 {
-		t.Errorf("version %d of what was forgotten, want 1", n)
 	}
 }
 

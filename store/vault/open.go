@@ -94,7 +94,6 @@ func Open(ctx context.Context, a store.Address) (*Store, error) {
 		kv.Close()
 		return nil, err
 	}
-	s.tidy.start(s.forget)
 	return s, nil
 }
 
@@ -121,7 +120,6 @@ func (s *Store) identify(ctx context.Context) error {
 
 // Close ends the connections, and renewing the token.
 func (s *Store) Close() error {
-	s.tidy.end()
 	s.kv.Close()
 	return nil
 }

@@ -6,7 +6,7 @@
 // Get costs one request, Put and Delete two. List costs one for each folder
 // under its prefix, one for each record that it returns and up to as many again;
 // Due one for each folder and each record under its prefix, due or not. What was
-// deleted in the last minutes costs as much as a record.
+// deleted costs as much as a record.
 package vault
 
 import (
@@ -29,7 +29,7 @@ import (
 // Store is a [store.Store] and a [store.Clock] in Vault. With the prefix p it keeps
 //
 //	p/~records/KEY  version, due (microseconds since 1970, or empty) and value (base64)
-//	                or deleted, see tidy.go
+//	                or deleted
 //	p/~format       format: 1
 //
 // which no prefix below another one can meet, as prefixes have no tilde.
@@ -39,10 +39,16 @@ import (
 // when all that is known of a secret is deleted. So a version is 128 random bits
 // beside the value, and a write reads version and count together, compares the
 // version, and has the server compare the count: nobody came between.
+//
+// A deletion has to be such a write too, as the server's own compares nothing.
+// What it leaves stays. To remove it later would compare nothing either, so that
+// it could take along a record that was made meanwhile; and the count would begin
+// again, so that a write could win that read long ago and then stood still, as
+// on a machine that was suspended. No time is long enough for that. What stays is
+// bounded by the keys there are, and brokers use those of what they delete again.
 type Store struct {
 	kv    *vaultkv.Client
 	names names
-	tidy  tidier
 }
 
 // names are paths in the engine.
@@ -52,50 +58,41 @@ func (s *Store) path(key string) string { return s.names.record + "/" + escape(k
 
 func (s *Store) wrap(err error) error { return fmt.Errorf("vault: %s: %w", s.kv.Server(), err) }
 
-// read returns the record under key, the zero one if there is none, and what is
-// in its place.
-func (s *Store) read(ctx context.Context, key string) (r store.Record, at vaultkv.Found, err error) {
-	at, err = s.kv.Look(ctx, s.path(key))
-	if err != nil || at.Data == nil || at.Data[deleted] != "" {
-		return store.Record{}, at, err
+// read returns the record under key, the zero one if there is none, and how
+// often it was written.
+func (s *Store) read(ctx context.Context, key string) (r store.Record, count int, err error) {
+	data, count, err := s.kv.Read(ctx, s.path(key))
+	if err != nil || data == nil || data["deleted"] != "" {
+		return store.Record{}, count, err
 	}
-	r = store.Record{Key: key, Version: at.Data["version"]}
-	if r.Value, err = base64.StdEncoding.DecodeString(at.Data["value"]); err != nil || r.Version == "" {
-		return store.Record{}, at, s.wrap(fmt.Errorf("%q is no record", key))
+	r = store.Record{Key: key, Version: data["version"]}
+	if r.Value, err = base64.StdEncoding.DecodeString(data["value"]); err != nil || r.Version == "" {
+		return store.Record{}, 0, s.wrap(fmt.Errorf("%q is no record", key))
 	}
-	if due := at.Data["due"]; due != "" {
+	if due := data["due"]; due != "" {
 		micros, err := strconv.ParseInt(due, 10, 64)
 		if err != nil {
-			return store.Record{}, at, s.wrap(fmt.Errorf("%q is no record", key))
+			return store.Record{}, 0, s.wrap(fmt.Errorf("%q is no record", key))
 		}
 		r.Due = time.UnixMicro(micros).UTC()
 	}
-	return r, at, nil
+	return r, count, nil
 }
 
 // swap writes data over the record unless refuse, which is told the version that
 // it is at, or an empty one, has an error.
 func (s *Store) swap(ctx context.Context, key string, data map[string]string, refuse func(version string) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for tries := 0; tries < 3; { // the second look tells who came between; a third is for a server that is behind
-		now, at, err := s.read(ctx, key)
+	for range 3 { // the second look tells who came between; a third is for a server that is behind
+		now, count, err := s.read(ctx, key)
 		if err == nil {
 			err = refuse(now.Version)
 		}
 		if err != nil {
 			return err
 		}
-		switch settled, err := s.settled(ctx, key, at); {
-		case err != nil:
-			return err
-		case !settled:
-			continue
-		}
-		if _, err = s.kv.Write(ctx, s.path(key), data, at.Version); !errors.Is(err, vaultkv.ErrConflict) {
+		if _, err = s.kv.Write(ctx, s.path(key), data, count); !errors.Is(err, vaultkv.ErrConflict) {
 			return err
 		}
-		tries++
 	}
 	return store.ErrConflict
 }
@@ -133,7 +130,7 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, r store.Record) error {
-	err := s.swap(ctx, r.Key, map[string]string{deleted: stays}, func(version string) error {
+	return s.swap(ctx, r.Key, map[string]string{"deleted": "true"}, func(version string) error {
 		switch version {
 		case "":
 			return store.ErrNotFound
@@ -142,10 +139,6 @@ func (s *Store) Delete(ctx context.Context, r store.Record) error {
 		}
 		return store.ErrConflict
 	})
-	if err == nil {
-		s.tidy.note(r.Key, 0)
-	}
-	return err
 }
 
 // List implements [store.Store].
@@ -245,18 +238,16 @@ const mostAbreast = 16
 // errEnough where that returns false.
 func (s *Store) visit(ctx context.Context, keys []string, visit func(store.Record) bool) error {
 	var reading sync.WaitGroup
-	records, places, errs := make([]store.Record, len(keys)), make([]vaultkv.Found, len(keys)), make([]error, len(keys))
+	records, errs := make([]store.Record, len(keys)), make([]error, len(keys))
 	for i, key := range keys {
-		reading.Go(func() { records[i], places[i], errs[i] = s.read(ctx, key) })
+		reading.Go(func() { records[i], _, errs[i] = s.read(ctx, key) })
 	}
 	reading.Wait()
 	for i, r := range records {
 		if errs[i] != nil {
 			return errs[i]
 		}
-		if places[i].Data[deleted] != "" {
-			s.tidy.note(keys[i], places[i].Age)
-		} else if r.Version != "" && !visit(r) {
+		if r.Version != "" && !visit(r) {
 			return errEnough
 		}
 	}

@@ -180,6 +180,32 @@ func TestSomebodyBetween(t *testing.T) {
 	}
 }
 
+// A process stands still between what a write reads and what it writes, for as
+// long as it takes to delete the record and to make it anew: the count has not
+// come again.
+func TestStandsStill(t *testing.T) {
+	f, url := serve(t)
+	here, there := open(t, url), open(t, url)
+	for name, write := range map[string]func(r store.Record) error{
+		"Put":    func(r store.Record) error { _, err := here.Put(t.Context(), r); return err },
+		"Delete": func(r store.Record) error { return here.Delete(t.Context(), r) },
+	} {
+		r := put(t, here, store.Record{Key: name})
+		f.between(func() {
+			if err := there.Delete(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+			put(t, there, store.Record{Key: name, Value: []byte("theirs")})
+		})
+		if err := write(r); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := there.Get(t.Context(), name); err != nil || string(got.Value) != "theirs" {
+			t.Errorf("%s: %q, %v", name, got.Value, err)
+		}
+	}
+}
+
 // An answer is lost after the write took effect: that is neither success nor
 // conflict, and the next look tells.
 func TestLostAnswer(t *testing.T) {

@@ -40,7 +40,6 @@ type token struct {
 
 type secret struct {
 	version int
-	written time.Time
 	data    json.RawMessage // nil: deleted
 }
 
@@ -92,13 +91,6 @@ func (s *Server) Forget(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.kept, path)
-}
-
-// Age makes a secret older.
-func (s *Server) Age(path string, by time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept[path].written = s.kept[path].written.Add(-by)
 }
 
 // Paths returns the paths of all secrets, also of those that were deleted.
@@ -155,9 +147,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			kept.data = nil
 		}
 		w.WriteHeader(http.StatusNoContent)
-	case isList && r.Method == http.MethodDelete:
-		delete(s.kept, list)
-		w.WriteHeader(http.StatusNoContent)
 	case isList && r.Method == http.MethodGet && r.URL.Query().Get("list") == "true":
 		s.list(w, list)
 	default:
@@ -196,15 +185,16 @@ func (t *token) renew(w http.ResponseWriter) {
 
 func (s *Server) read(w http.ResponseWriter, path string) {
 	kept := s.kept[path]
-	if kept == nil {
+	switch {
+	case kept == nil:
 		refuse(w, http.StatusNotFound)
-		return
+	case kept.data == nil:
+		answer(w, http.StatusNotFound, map[string]any{"data": map[string]any{"data": nil,
+			"metadata": map[string]any{"version": kept.version, "deletion_time": "2026-01-02T03:04:05Z", "destroyed": false}}})
+	default:
+		answer(w, http.StatusOK, map[string]any{"data": map[string]any{"data": kept.data,
+			"metadata": map[string]any{"version": kept.version, "deletion_time": "", "destroyed": false}}})
 	}
-	status, metadata := http.StatusOK, map[string]any{"version": kept.version, "created_time": kept.written.UTC(), "deletion_time": "", "destroyed": false}
-	if kept.data == nil {
-		status, metadata["deletion_time"] = http.StatusNotFound, "2026-01-02T03:04:05Z"
-	}
-	answer(w, status, map[string]any{"data": map[string]any{"data": kept.data, "metadata": metadata}})
 }
 
 func (s *Server) write(w http.ResponseWriter, path string, body []byte) {
@@ -225,7 +215,6 @@ func (s *Server) write(w http.ResponseWriter, path string, body []byte) {
 		return
 	}
 	kept.version++
-	kept.written = time.Now()
 	kept.data, s.kept[path] = ask.Data, kept
 	answer(w, http.StatusOK, map[string]any{"data": map[string]any{"version": kept.version, "deletion_time": "", "destroyed": false}})
 }
