@@ -11,13 +11,15 @@ import (
 // gets no further holds a connection, and needs no credential for that.
 const patience = time.Minute
 
-// hurry gives a request a minute to arrive. A request whose end is marked in
+// hurry gives a request with a body a minute to arrive. A request whose end is marked in
 // itself is the last one of its connection: if a Content-Length stood next to
 // that mark, a proxy in front may have taken what follows for a part of this
 // request, and RFC 9112 section 6.3 then demands the connection to be closed.
 // package net/http does not say whether one stood there.
 func hurry(w http.ResponseWriter, r *http.Request) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(patience)) // a TCP or Unix connection can
+	if r.Body != nil && r.Body != http.NoBody { // or it has arrived
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(patience)) // a TCP or Unix connection can
+	}
 	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
 		w.Header().Set("Connection", "close")
 	}
