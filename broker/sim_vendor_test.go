@@ -302,7 +302,7 @@ func (w *world) mint(x *exchange) *minted {
 	now, n := time.Now(), len(w.mints)+1
 	m := &minted{n: n, access: fmt.Sprintf("token-%d", n), refresh: fmt.Sprintf("refresh-%d", n), x: x, at: now,
 		expiry: now.Add(w.lifetime)}
-	m.until = x.sent.Add(w.lifetime - x.unsure)
+	m.until = x.sent.Add(w.lifetime - 2*x.unsure) // so much behind it may be, and allow for that once more
 	// The margin, its tenth for the jitter, and what rounding takes.
 	early := min(5*time.Minute, w.lifetime/10)
 	m.due = m.until.Add(-early - early/10 - time.Millisecond)
