@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,8 @@ type Caller struct {
 
 	// Keys returns the keys that are good now; there are two while one is
 	// being replaced. It is called once a second at most, so that a changed
-	// file is seen. If it fails, the keys that it returned last go on.
+	// file is seen. If it fails, the keys that it returned last go on, beside
+	// those that it returns with the error.
 	Keys func(ctx context.Context) ([]jeton.Secret, error)
 
 	Accounts []string // that it may use
@@ -40,7 +42,7 @@ func (c *Caller) may(account string) bool {
 
 // A keyring has the digests of the callers' keys as they were last read.
 type keyring struct {
-	reading sync.Mutex           // held by the request that reads them again; the others go on with the last ones
+	reading sync.Mutex           // held by the request that reads them again; others go on with those of a moment ago
 	last    atomic.Pointer[keys] // nil: never read
 }
 
@@ -66,14 +68,18 @@ func (b *Broker) find(ctx context.Context, key string) *Caller {
 	return found
 }
 
-// keys returns the keys as they were within the last second.
+// keys returns the keys as they were within the last second, or two while they
+// are read again.
 func (b *Broker) keys(ctx context.Context) *keys {
 	ring := &b.keyring
 	last := ring.last.Load()
-	if last != nil && (time.Since(last.at) < resolveEvery || !ring.reading.TryLock()) {
+	if last != nil && time.Since(last.at) < resolveEvery {
 		return last
 	}
-	if last == nil {
+	if !ring.reading.TryLock() {
+		if last != nil && time.Since(last.at) < 2*resolveEvery {
+			return last
+		}
 		ring.reading.Lock()
 	}
 	defer ring.reading.Unlock()
@@ -86,13 +92,13 @@ func (b *Broker) keys(ctx context.Context) *keys {
 		if err != nil {
 			b.Logger.Warn("a caller's keys could not be read; the last ones go on", "caller", c.Name, "error", err)
 			if last != nil {
-				next.digests[i] = last.digests[i]
+				next.digests[i] = slices.Clone(last.digests[i])
 			}
-			continue
 		}
 		for _, key := range list {
-			if !key.IsZero() {
-				next.digests[i] = append(next.digests[i], sha256.Sum256([]byte(key.Reveal())))
+			sum := sha256.Sum256([]byte(key.Reveal()))
+			if !key.IsZero() && !slices.Contains(next.digests[i], sum) {
+				next.digests[i] = append(next.digests[i], sum)
 			}
 		}
 	}

@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +91,59 @@ func TestCallers(t *testing.T) {
 		w := httptest.NewRecorder()
 		if api.ServeHTTP(w, r); w.Code != 200 {
 			t.Errorf("on a Unix socket: %d", w.Code)
+		}
+		closeBroker(t, b)
+	})
+}
+
+// TestRevokedKeyAfterRest: a key that was taken away while nobody called is
+// refused to all who come first, and not only to the one who reads the keys
+// again. A mutex stops virtual time, so this is outside of it.
+func TestRevokedKeyAfterRest(t *testing.T) {
+	key, reading, read := "leaked", make(chan struct{}, 1), make(chan struct{})
+	b := &Broker{Callers: []Caller{{Name: "worker", All: true, Keys: func(context.Context) ([]jeton.Secret, error) {
+		reading <- struct{}{}
+		<-read
+		return []jeton.Secret{jeton.NewSecret(key)}, nil
+	}}}}
+	old := sha256.Sum256([]byte(key))
+	b.keyring.last.Store(&keys{at: time.Now().Add(-24 * time.Hour), digests: [][][sha256.Size]byte{{old}}})
+	key = "next"
+	api := b.TokenAPI()
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			if w := ask(api, "GET", "/v1/accounts", "", "Authorization", "Bearer leaked"); w.Code != 401 {
+				t.Errorf("the key that was replaced a day ago: %d", w.Code)
+			}
+		})
+	}
+	<-reading
+	time.Sleep(20 * time.Millisecond) // so that the others come while the keys are read; if not, the test passes
+	close(read)
+	all.Wait()
+}
+
+// TestKeyThatCannotBeRead: keys that can be read count, and none is forgotten,
+// while another cannot.
+func TestKeyThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newVendor(t, "altrata").broker(slowStore(), newCredentials())
+		good, failed := []jeton.Secret{jeton.NewSecret("one"), jeton.NewSecret("two")}, error(nil)
+		b.Callers = []Caller{{Name: "worker", All: true, Keys: func(context.Context) ([]jeton.Secret, error) { return good, failed }}}
+		api := b.TokenAPI()
+		ask(api, "GET", "/v1/accounts", "", "Authorization", "Bearer one")
+		good, failed = []jeton.Secret{jeton.NewSecret("three")}, errors.New("permission denied")
+		for range 10 {
+			time.Sleep(2 * time.Second)
+			for _, key := range []string{"one", "two", "three"} {
+				if w := ask(api, "GET", "/v1/accounts", "", "Authorization", "Bearer "+key); w.Code != 200 {
+					t.Fatalf("%s: %d", key, w.Code)
+				}
+			}
+		}
+		if n := len(b.keyring.last.Load().digests[0]); n != 3 {
+			t.Errorf("%d keys are kept", n)
 		}
 		closeBroker(t, b)
 	})

@@ -95,16 +95,19 @@ func (k *keeper) way(ctx context.Context, account string) (*way, error) {
 	return r.inUse(k.view.Load(), k.account.Dialect), nil
 }
 
-// resolve returns the account's variables as they were within the last second.
-// One call resolves them again, the others go on with the last ones. Calls
-// outlive what they were resolved from: a file that is being replaced does not
-// stop calls whose token is good.
+// resolve returns the account's variables as they were within the last second,
+// or two while one call resolves them again. Calls outlive what they were
+// resolved from: a file that is being replaced does not stop calls whose token
+// is good.
 func (e *entry) resolve(ctx context.Context, b *Broker) (*resolved, error) {
 	last := e.resolved.Load()
-	if last != nil && (time.Since(last.at) < resolveEvery || !e.resolving.TryLock()) {
+	if last != nil && time.Since(last.at) < resolveEvery {
 		return last, nil
 	}
-	if last == nil {
+	if !e.resolving.TryLock() {
+		if last != nil && time.Since(last.at) < 2*resolveEvery {
+			return last, nil
+		}
 		e.resolving.Lock()
 	}
 	defer e.resolving.Unlock()

@@ -31,6 +31,9 @@ func (p *parser) callers(n yamlnode.Node) (list []callerConfig) {
 	if !p.mapping(n, "broker.callers") {
 		return nil
 	}
+	if len(n.Pairs) == 0 {
+		p.fail(n, "broker.callers: an empty list lets every local program in; leave it out if that is meant")
+	}
 	for _, pair := range n.Pairs {
 		c := callerConfig{name: p.name(pair.Key, "caller")}
 		what := "caller " + c.name
@@ -129,16 +132,19 @@ func (p *parser) references(n yamlnode.Node, what string) (refs []reference) {
 	return refs
 }
 
-// read reads the caller's keys.
+// read reads the caller's keys. A file that is gone took its key away. With an
+// error come the keys that could be read.
 func (c callerConfig) read() (keys []jeton.Secret, err error) {
 	for _, from := range c.keys {
-		key, err := from.read()
-		if err != nil {
-			return nil, err
+		key, failed := from.read()
+		switch {
+		case failed == nil:
+			keys = append(keys, key)
+		case !from.gone():
+			err = failed
 		}
-		keys = append(keys, key)
 	}
-	return keys, nil
+	return keys, err
 }
 
 // brokerCallers makes callers of what the file declares.
@@ -170,11 +176,10 @@ func (c *brokerConfig) ownKey(account string) (jeton.Secret, error) {
 	if best == nil {
 		return jeton.Secret{}, nil
 	}
-	keys, err := best.read()
-	if err != nil || len(keys) == 0 {
-		return jeton.Secret{}, err
+	if keys, _ := best.read(); len(keys) > 0 {
+		return keys[0], nil
 	}
-	return keys[0], nil
+	return best.keys[0].read() // to say what is wrong with it
 }
 
 // referenceTree writes references as the file has them.

@@ -288,6 +288,15 @@ func (r reference) read() (jeton.Secret, error) {
 	return secret, nil
 }
 
+// gone reports whether the secret was in a file that is not there any more.
+func (r reference) gone() bool {
+	if r.kind == "env" {
+		return false
+	}
+	_, err := os.Stat(r.path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // readSecretFile reads a file that holds one secret.
 func readSecretFile(path string) (jeton.Secret, error) {
 	f, err := os.Open(path)
