@@ -137,12 +137,13 @@ func (v *Client) Close() {
 func (v *Client) Server() string { return v.host() }
 
 // Read returns the secret at path and its version, which a [Client.Write] that
-// is to replace just this one names. Where there is none, because there never
-// was one or because it was deleted, data is nil.
+// is to replace just this one names. Fields that are no text are left out. Where
+// there is none, because there never was one or because it was deleted, data is
+// nil.
 func (v *Client) Read(ctx context.Context, path string) (data map[string]string, version int, err error) {
 	var found struct {
 		Data struct {
-			Data     map[string]string
+			Data     map[string]any
 			Metadata struct{ Version int }
 		}
 	}
@@ -153,7 +154,15 @@ func (v *Client) Read(ctx context.Context, path string) (data map[string]string,
 	if err != nil {
 		return nil, 0, err
 	}
-	return found.Data.Data, found.Data.Metadata.Version, nil
+	if found.Data.Data != nil {
+		data = map[string]string{}
+	}
+	for name, value := range found.Data.Data {
+		if text, ok := value.(string); ok {
+			data[name] = text
+		}
+	}
+	return data, found.Data.Metadata.Version, nil
 }
 
 // Write writes a secret if the one at path is at version, where 0 means that

@@ -115,6 +115,30 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestWrittenByOthers: a secret whose fields are no text, as other programs write
+// them, is replaced like any other.
+func TestWrittenByOthers(t *testing.T) {
+	kv, s, _ := fake(t, "root")
+	r := httptest.NewRequest(http.MethodPost, "/v1/secret/data/apps/support", strings.NewReader(`{"data":{"generation":3,"a":null,"b":{"c":[true]},"d":"text"}}`))
+	r.Header.Set("X-Vault-Token", "root")
+	w := httptest.NewRecorder()
+	if kv.ServeHTTP(w, r); w.Code != http.StatusOK {
+		t.Fatal(w.Code)
+	}
+	if err := s.open(); err != nil {
+		t.Fatal(err)
+	}
+	if data, version := s.read(t); len(data) != 1 || data["d"] != "text" || version != 1 {
+		t.Errorf("version %d of %v", version, data)
+	}
+	if err := s.Put(t.Context(), token(4)); err != nil {
+		t.Fatal(err)
+	}
+	if data, version := s.read(t); data["generation"] != "4" || version != 2 {
+		t.Errorf("version %d of %v", version, data)
+	}
+}
+
 // TestOverwritten: a write that arrives after another one, made meanwhile, does
 // not replace it.
 func TestOverwritten(t *testing.T) {
