@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/sink"
@@ -25,8 +28,10 @@ func (s *Sink) Put(_ context.Context, t *jeton.Token) error {
 
 // Write replaces the file at path in one step: whoever reads it, also after a
 // crash, finds the old text or the new one, and no other user finds either. The
-// folder has to be there.
+// folder has to be there. What a process left behind that was killed meanwhile is
+// removed by a Write that comes more than a minute later.
 func Write(path, text string) (err error) {
+	removeLeft(path)
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // 0600
 	if err != nil {
 		return fmt.Errorf("file: write the token to %s: %w", path, reason(err))
@@ -44,6 +49,24 @@ func Write(path, text string) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// removeLeft removes what earlier calls left, and leaves what another process may
+// be writing. What cannot be removed stays: the new token is what matters.
+func removeLeft(path string) {
+	list, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return
+	}
+	for _, entry := range list {
+		number, ours := strings.CutPrefix(entry.Name(), "."+filepath.Base(path)+"-")
+		if _, err := strconv.ParseUint(number, 10, 64); !ours || err != nil { // see os.CreateTemp
+			continue
+		}
+		if info, err := entry.Info(); err == nil && info.Mode() == 0o600 && time.Since(info.ModTime()) > time.Minute {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), entry.Name()))
+		}
+	}
 }
 
 // reason returns what stands behind the path in a file error: the path is that

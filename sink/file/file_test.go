@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,34 @@ func TestKilled(t *testing.T) {
 		if text, err := os.ReadFile(path); err != nil || string(text) != texts[0] && string(text) != texts[1] {
 			t.Fatalf("%d bytes, %v", len(text), err)
 		}
+	}
+}
+
+// TestKilledLeavesNothing: what was left of a write is removed by a later one;
+// what may be in use and what is somebody else's stays.
+func TestKilledLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	old := time.Now().Add(-time.Hour)
+	for name, mode := range map[string]fs.FileMode{".f-1": 0o600, ".f-4294967295": 0o600, ".f-2": 0o644, ".f-x": 0o600, ".g-1": 0o600, "f-1": 0o600} {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(name, nil, mode), os.Chmod(name, mode), os.Chtimes(name, old, old)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".f-3"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, canary); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	list, err := os.ReadDir(dir)
+	for _, entry := range list {
+		names = append(names, entry.Name())
+	}
+	if want := []string{".f-2", ".f-3", ".f-x", ".g-1", "f", "f-1"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("%v, %v", names, err)
 	}
 }
 
