@@ -47,7 +47,14 @@ func (c sinkConfig) name() string {
 	case "redis":
 		return "redis:" + c.server.remote.Hosts[0] + "/" + firstOf(c.server.remote.Path, "0") + "/" + c.key
 	case "vault":
-		return "vault:" + c.server.remote.Hosts[0] + "/" + c.server.remote.Path
+		name := "vault:" + c.server.remote.Hosts[0] + "/" + strings.Trim(c.server.remote.Path, "/")
+		if prefix := c.server.remote.Query.Get("prefix"); prefix != "" { // the path is that of the mount
+			name += "/" + prefix
+		}
+		if namespace := strings.Trim(c.server.remote.Query.Get("namespace"), "/"); namespace != "" {
+			name += "?namespace=" + namespace
+		}
+		return name
 	case "aws":
 		return "aws:" + c.region + "/" + c.secret
 	default:
