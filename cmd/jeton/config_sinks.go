@@ -28,6 +28,7 @@ type sinkConfig struct {
 	path, text string   // file: from the working directory, and as written
 	server     storeURL // redis, vault: where it is, and what it takes to get in
 	key        string   // redis
+	plain      bool     // redis: without TLS to another machine
 
 	region, project, secret string   // aws: the first and the last; gcp: the last two
 	create                  bool     // aws, gcp: the secret, if it is not there
@@ -139,8 +140,11 @@ func (p *parser) sink(n yamlnode.Node, what string) sinkConfig {
 }
 
 func (p *parser) redisSink(c *sinkConfig, n yamlnode.Node, what string) {
-	if !p.mapping(n, what, "url", "password", "ca", "cert", "cert_key", "key") {
+	if !p.mapping(n, what, "url", "password", "ca", "cert", "cert_key", "key", "plain") {
 		return
+	}
+	if v, ok := n.Get("plain"); ok && p.want(v, what+": plain", yamlnode.Bool) {
+		c.plain = v.Text == "true"
 	}
 	p.sinkServer(c, n, what, "redis", sinkredis.Check)
 	if c.key = p.text(n, n, what, "key"); strings.ContainsFunc(c.key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
@@ -189,8 +193,13 @@ func (p *parser) sinkServer(c *sinkConfig, n yamlnode.Node, what, scheme string,
 		a.Reread = u.password.read
 	}
 	err = check(a)
-	if host, _, _ := net.SplitHostPort(a.HostPorts("1")[0]); err == nil && a.Scheme == "vault+http" && !isLocal(host) {
-		err = errors.New("vault+http:// shows the token to the network; it is for this machine only")
+	if err == nil && slices.ContainsFunc(a.HostPorts("1"), func(at string) bool { return !isLoopback(at) }) {
+		switch {
+		case a.Scheme == "vault+http":
+			err = errors.New("vault+http:// shows the token to the network; it is for this machine only")
+		case a.Scheme == "redis" && !c.plain:
+			err = errors.New("redis:// shows the token to the network; write rediss://, or plain: true beside it for a network that may see it")
+		}
 	}
 	if err != nil {
 		p.fail(at, "%s: %v", what, err)
@@ -301,6 +310,7 @@ func (c sinkConfig) tree() yaml.MapSlice {
 		add("cert", c.server.cert)
 		add("cert_key", c.server.key.text())
 		add("key", c.key)
+		add("plain", c.plain)
 		add("region", c.region)
 		add("project", c.project)
 		add("secret", c.secret)
