@@ -234,7 +234,7 @@ func (w *world) sawToken(n *node, began time.Time, t *jeton.Token, err error) (r
 		}
 		if began.Sub(later(w.since, n.trouble(now), n.started)) > w.reach() {
 			w.violate("a reader of broker %d gets no %s, which the record has: %v", n.id, v.access, err)
-		} else if n.served == v && v.reported.IsZero() {
+		} else if n.served == v && n.servedAt.After(w.since) && v.reported.IsZero() {
 			w.violate("a reader of broker %d gets no %s any more: %v", n.id, v.access, err)
 		}
 		return false, false
@@ -278,7 +278,7 @@ func (w *world) sees(n *node, t *jeton.Token, now time.Time) *minted {
 		w.violate("broker %d serves a token that the vendor never made", n.id)
 		return nil
 	}
-	n.served = m
+	n.served, n.servedAt = m, now
 	if late := now.Sub(m.expiry); late >= n.b.unsure() && late >= 0 && !w.silent {
 		w.violate("broker %d serves %s, which expired %v ago", n.id, m.access, now.Sub(m.expiry))
 	} else if !m.endedAt.IsZero() && late < 0 {

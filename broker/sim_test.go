@@ -77,6 +77,7 @@ type node struct {
 	slowUntil time.Time // when an operation of the store ends that takes long
 	lease     *leased   // the last one that it took
 	served    *minted   // what its readers got last
+	servedAt  time.Time // when
 }
 
 // simulate runs a seed and returns what went wrong.
