@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jetonhq/jeton/store/storetest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("JETON_CONFIG", "")
 			env.Setenv("GORACE", noSleep)
 			for _, name := range []string{"ISSUER", "GUARD", "BROKER"} {
-				addr, err := freeAddress()
+				addr, err := storetest.FreeAddr()
 				if err != nil {
 					return err
 				}
@@ -56,15 +56,6 @@ func TestScripts(t *testing.T) {
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
-}
-
-// freeAddress returns a loopback address on which nobody listens now.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // exitcode runs a command that must end with a certain code: exitcode 2 jeton.

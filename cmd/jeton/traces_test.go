@@ -24,6 +24,8 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/jetonhq/jeton/store/storetest"
 )
 
 // A fakeCollector takes OTLP over HTTP, as a collector does.
@@ -167,7 +169,7 @@ func TestNoCollector(t *testing.T) {
 		http.Error(w, "canary: "+r.Header.Get("Authorization"), http.StatusUnauthorized)
 	}))
 	defer unwilling.Close()
-	away, err := freeAddress()
+	away, err := storetest.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,12 +44,10 @@ var api apiServer
 // startKubernetes starts an API server with the certificate of etcd, which is
 // good for all of 127.0.0.1.
 func startKubernetes() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var err error
+	if addr, err = storetest.FreeAddr(); err != nil {
 		return err
 	}
-	addr = l.Addr().String()
-	_ = l.Close()
 	_, port, _ := net.SplitHostPort(addr)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	chance "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -151,7 +152,7 @@ func otherUser(name string) (*syscall.Credential, error) {
 // StartEtcd starts an etcd of one member.
 func StartEtcd() (*Server, error) {
 	return start("etcd", nil, func(s *Server) error {
-		peer, err := freeAddr()
+		peer, err := FreeAddr()
 		s.program, s.quit = "etcd", syscall.SIGTERM
 		s.ready = func(ctx context.Context) error {
 			r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/health", nil)
@@ -176,13 +177,20 @@ func StartEtcd() (*Server, error) {
 	})
 }
 
-// freeAddr returns a loopback address on which nobody listens now.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreeAddr returns a loopback address on which nobody listens, for a program
+// that is to listen there or to come back there. Its port is not one that the
+// system gives to connections by itself (32768 and up on Linux), or another
+// test's connection could have it in the meantime.
+func FreeAddr() (string, error) {
+	var err error
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+chance.IntN(22000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("storetest: no port is free: %w", err)
 }
 
 // start makes a server as prepare says and starts it.
@@ -206,8 +214,8 @@ func start(name string, as *syscall.Credential, prepare func(*Server) error) (_ 
 			}
 		}
 	}
-	if s.Addr, err = freeAddr(); err == nil {
-		s.AddrTLS, err = freeAddr()
+	if s.Addr, err = FreeAddr(); err == nil {
+		s.AddrTLS, err = FreeAddr()
 	}
 	if err == nil {
 		err = prepare(s)
