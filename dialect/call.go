@@ -265,11 +265,11 @@ func companionError(r *http.Request, name string, err error) error {
 // longer, good: 401, and the dialect's own status for invalid_token. A 403
 // with insufficient_scope (RFC 6750 section 3.1) is about the permission.
 func (d *Dialect) Rejected(status int, header http.Header) bool {
-	if strings.Contains(header.Get("WWW-Authenticate"), string(jeton.InsufficientScope)) {
+	own := d.Errors[jeton.InvalidToken].Status
+	if status != http.StatusUnauthorized && (own == 0 || own != status) {
 		return false
 	}
-	own := d.Errors[jeton.InvalidToken].Status
-	return status == http.StatusUnauthorized || own != 0 && own == status
+	return !strings.Contains(header.Get("WWW-Authenticate"), string(jeton.InsufficientScope))
 }
 
 // WriteTokenError writes a refusal of a token endpoint: RFC 6749 section 5.2
