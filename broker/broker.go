@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -410,7 +411,8 @@ type Status struct {
 	Sinks []sink.Status `json:"sinks,omitempty"` // that get a copy
 }
 
-// Status returns how each account is doing, in the order of Accounts.
+// Status returns how each account is doing, in the order of Accounts. While the
+// store does not answer, that is what this broker remembers.
 func (b *Broker) Status(ctx context.Context) []Status {
 	return b.status(ctx, func(Account) bool { return true })
 }
@@ -419,6 +421,7 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 	b.init()
 	list := make([]Status, 0, len(b.Accounts))
 	keepers := map[string]*keeper{}
+	answers := b.storeAnswers(ctx)
 	for _, a := range b.Accounts {
 		if !of(a) {
 			continue
@@ -430,11 +433,23 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 			s.LastError = err.Error()
 		}
 		for _, c := range a.Sinks {
+			if !answers {
+				break
+			}
 			if one, ok := c.Status(ctx, b.copied(a.Name), time.Now()); ok {
 				s.Sinks = append(s.Sinks, one)
 			}
 		}
 		list = append(list, s)
+	}
+	if !answers {
+		for i := range list {
+			if k := b.known(list[i].Account); k != nil {
+				k.status(&list[i], b.now())
+			}
+			list[i].LastError = strings.TrimPrefix(list[i].LastError+"; the store does not answer", "; ")
+		}
+		return list
 	}
 	if len(keepers) < many || b.readAll(ctx, keepers) != nil {
 		for _, k := range keepers {
@@ -449,4 +464,13 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 		}
 	}
 	return list
+}
+
+// storeAnswers asks the store for a record that is not there. Who looks at the
+// status because the store is down does not wait for each of its records.
+func (b *Broker) storeAnswers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := b.Store.Get(ctx, store.Key("broker", "status"))
+	return err == nil || errors.Is(err, store.ErrNotFound)
 }

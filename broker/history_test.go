@@ -3,11 +3,14 @@ package broker
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/storetest"
 )
 
 // TestHistory: the record tells who asked for each login and what came of it,
@@ -92,6 +95,30 @@ func TestStatus(t *testing.T) {
 		time.Sleep(time.Minute)
 		if s := b.Status(t.Context())[0]; s.Budgets[0].Used != 0 {
 			t.Errorf("%+v", s.Budgets)
+		}
+		closeBroker(t, b)
+	})
+}
+
+// TestStatusOfDeafStore: who looks because the store is down is told so, and
+// does not wait for each of its records.
+func TestStatusOfDeafStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, "iadvize")
+		var delay atomic.Int64
+		b := v.broker(storetest.Slow(store.NewMemory(), func() time.Duration { return time.Duration(delay.Load()) }), newCredentials())
+		if _, err := b.Token(t.Context(), "a", 0); err != nil {
+			t.Fatal(err)
+		}
+		delay.Store(int64(1000 * time.Hour))
+		began := time.Now()
+		s := b.Status(t.Context())[0]
+		if took := time.Since(began); took > 3*time.Second || s.State != "fresh" || s.Generation != 1 || s.LastError != "the store does not answer" {
+			t.Errorf("after %v: %+v", took, s)
+		}
+		delay.Store(0)
+		if s := b.Status(t.Context())[0]; s.LastError != "" || len(s.Budgets) != 2 {
+			t.Errorf("%+v", s)
 		}
 		closeBroker(t, b)
 	})
