@@ -34,7 +34,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"store/postgres":   "store",
 	"store/redis":      "store",
 	"store/sqlite":     "store",
-	"store/storetest":  "store",
+	"store/storetest":  ". store",
 	"store/vault":      ". store vaultkv",
 	"vaultkv":          ".",
 	"vaultkv/kvfake":   "",

@@ -22,53 +22,16 @@ import (
 
 var server *storetest.Server
 
-func TestMain(m *testing.M) {
-	var err error
-	if server, err = storetest.StartEtcd(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	server.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m, storetest.StartEtcd, &server)) }
 
 var prefixes atomic.Int64
 
 // fresh returns the URL of a store that nobody else uses.
 func fresh() string { return fmt.Sprintf("etcd://%s?prefix=test-%d", server.Addr, prefixes.Add(1)) }
 
-func address(t testing.TB, url string) store.Address {
-	t.Helper()
-	a, err := store.ParseAddress(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
+func address(t testing.TB, url string) store.Address { return storetest.Address(t, url, "") }
 
-func open(t testing.TB, url string) *Store {
-	t.Helper()
-	s, err := Open(t.Context(), address(t, url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func put(t testing.TB, s *Store, r store.Record) store.Record {
-	t.Helper()
-	r, err := s.Put(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
+func open(t testing.TB, url string) *Store { return storetest.Open(t, Open, address(t, url)) }
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, fresh()) })
@@ -83,46 +46,24 @@ func TestWatchSeesOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 3 {
-		r := put(t, there, store.Record{Key: fmt.Sprint("a/", i)})
-		await(t, changed, "a write")
+		r := storetest.Put(t, there, store.Record{Key: fmt.Sprint("a/", i)})
+		storetest.Await(t, changed, "a write")
 		if _, err := there.Put(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		await(t, changed, "a change")
+		storetest.Await(t, changed, "a change")
 	}
-}
-
-const patient = time.Minute
-
-func await(t *testing.T, changed <-chan struct{}, what string) {
-	t.Helper()
-	select {
-	case <-changed:
-	case <-time.After(patient):
-		t.Fatalf("no signal for %s", what)
-	}
-}
-
-// settled is a watch that has nothing pending from its beginning.
-func settled(t *testing.T, s *Store, prefix string) <-chan struct{} {
-	t.Helper()
-	changed, err := s.Watch(t.Context(), prefix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	await(t, changed, "the beginning")
-	return changed
 }
 
 // Index and record never disagree: what leaves, leaves both.
 func TestNothingStays(t *testing.T) {
 	s := open(t, fresh())
 	for range 3 {
-		r := put(t, s, store.Record{Key: "a", Due: time.Unix(1, 0)})
+		r := storetest.Put(t, s, store.Record{Key: "a", Due: time.Unix(1, 0)})
 		r.Due = time.Unix(2, 0)
-		r = put(t, s, r)
+		r = storetest.Put(t, s, r)
 		r.Value = []byte("the same due time")
-		r = put(t, s, r)
+		r = storetest.Put(t, s, r)
 		if due, err := s.Due(t.Context(), "", time.Unix(3, 0), 10); err != nil || len(due) != 1 || due[0].Version != r.Version {
 			t.Errorf("due: %v, %v", due, err)
 		}
@@ -139,7 +80,7 @@ func TestNothingStays(t *testing.T) {
 // A version is right as a whole: the due time in it, too.
 func TestForgedVersion(t *testing.T) {
 	s := open(t, fresh())
-	r := put(t, s, store.Record{Key: "a", Due: time.Unix(1, 0)})
+	r := storetest.Put(t, s, store.Record{Key: "a", Due: time.Unix(1, 0)})
 	revision, due := parseVersion(r.Version)
 	for _, version := range []string{
 		formatVersion(revision, formatDue(time.Unix(2, 0))), r.Version + "0", formatVersion(revision+1, due), formatVersion(-1, due), "." + due,
@@ -158,7 +99,7 @@ func TestForgedVersion(t *testing.T) {
 func TestDuePages(t *testing.T) {
 	s := open(t, fresh())
 	for i := range 2*page + 50 {
-		put(t, s, store.Record{Key: fmt.Sprintf("%c/%03d", "ab"[i%2], i), Due: time.Unix(int64(i), 0)})
+		storetest.Put(t, s, store.Record{Key: fmt.Sprintf("%c/%03d", "ab"[i%2], i), Due: time.Unix(int64(i), 0)})
 	}
 	for limit, want := range map[int]int{1: 1, page: page, page + 20: page + 20, 1000: page + 25} {
 		list, err := s.Due(t.Context(), "b/", time.Unix(1000, 0), limit)
@@ -179,50 +120,16 @@ func TestPrefixes(t *testing.T) {
 	base := fresh()
 	var stores []*Store
 	for _, url := range []string{base, base + "x", base + "/r", base + "/d"} {
-		s := open(t, url)
-		put(t, s, store.Record{Key: "a", Value: []byte(url), Due: time.Unix(1, 0)})
-		stores = append(stores, s)
+		stores = append(stores, open(t, url))
 	}
-	for _, s := range stores {
-		if list, err := s.List(t.Context(), "", "", 10); err != nil || len(list) != 1 {
-			t.Errorf("%d records, %v", len(list), err)
-		}
-		if list, err := s.Due(t.Context(), "", time.Now(), 10); err != nil || len(list) != 1 {
-			t.Errorf("%d records due, %v", len(list), err)
-		}
-	}
+	storetest.WantApart(t, stores...)
 }
 
 func TestRestart(t *testing.T) {
 	s := open(t, fresh())
-	r := put(t, s, store.Record{Key: "a", Value: []byte("before")})
-	changed := settled(t, s, "a")
-	server.Stop()
-	if _, err := s.Get(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), server.Addr) {
-		t.Errorf("Get from a server that is down: %v", err)
-	}
-	if _, err := s.Put(t.Context(), r); err == nil {
-		t.Error("Put to a server that is down")
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
-	defer cancel()
-	for {
-		got, err := s.Get(ctx, "a")
-		if err == nil {
-			if string(got.Value) != "before" || got.Version != r.Version {
-				t.Errorf("got %q at %s", got.Value, got.Version)
-			}
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-	}
-	put(t, s, r)
-	await(t, changed, "a write after the restart")
+	r, changed := storetest.WantRestart(t, server, s, nil)
+	storetest.Put(t, s, r)
+	storetest.Await(t, changed, "a write after the restart")
 }
 
 // A broker was cut off for so long that the cluster has forgotten what changed.
@@ -241,23 +148,23 @@ func TestWatchOutlivesCompaction(t *testing.T) {
 	here.feed.Listen = func(ctx context.Context, up func()) error {
 		return here.listen(ctx, func() { up(); ups <- struct{}{} })
 	}
-	changed := settled(t, here, "a")
-	await(t, ups, "the first connection")
+	changed := storetest.Settled(t, here, "a")
+	storetest.Await(t, ups, "the first connection")
 	wire.cut(true)
-	r := put(t, there, put(t, there, put(t, there, store.Record{Key: "a"})))
+	r := storetest.Put(t, there, storetest.Put(t, there, storetest.Put(t, there, store.Record{Key: "a"})))
 	revision, _ := parseVersion(r.Version)
 	if _, err := there.client.Compact(t.Context(), revision); err != nil {
 		t.Fatal(err)
 	}
 	wire.cut(false)
-	await(t, changed, "what was forgotten")
-	await(t, ups, "the new watch")
+	storetest.Await(t, changed, "what was forgotten")
+	storetest.Await(t, ups, "the new watch")
 	other, err := here.Watch(t.Context(), "b")
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, there, store.Record{Key: "b"})
-	await(t, other, "a write after it")
+	storetest.Put(t, there, store.Record{Key: "b"})
+	storetest.Await(t, other, "a write after it")
 }
 
 // A wire leads to a server and can be cut.
@@ -297,24 +204,9 @@ func (w *wire) cut(down bool) {
 	w.conns = nil
 }
 
-const secret = "hunter2 &%/"
-
 func wantRefused(t *testing.T, a store.Address, want ...string) {
 	t.Helper()
-	s, err := Open(t.Context(), a)
-	if err == nil {
-		_ = s.Close()
-		t.Errorf("%s: opened, want %q", a, want)
-		return
-	}
-	for _, want := range want {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v; want %q", err, want)
-		}
-	}
-	if text := err.Error(); strings.Contains(text, secret) || strings.Contains(text, "swordfish") {
-		t.Errorf("the password is in %v", err)
-	}
+	storetest.WantRefused(t, Open, a, want...)
 }
 
 func TestLogin(t *testing.T) {
@@ -327,16 +219,16 @@ func TestLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(admin.client.UserAdd(ctx, "root", "swordfish"))
+	must(admin.client.UserAdd(ctx, "root", storetest.WrongPassword))
 	must(admin.client.UserGrantRole(ctx, "root", "root"))
-	must(admin.client.UserAdd(ctx, "ann", secret))
+	must(admin.client.UserAdd(ctx, "ann", storetest.Password))
 	must(admin.client.RoleAdd(ctx, "jeton"))
 	end := strings.TrimSuffix(admin.names.record, ":r:") + ";"
 	must(admin.client.RoleGrantPermission(ctx, "jeton", strings.TrimSuffix(admin.names.record, "r:"), end, clientv3.PermissionType(clientv3.PermReadWrite)))
 	must(admin.client.UserGrantRole(ctx, "ann", "jeton"))
 	must(admin.client.AuthEnable(ctx))
 	root := address(t, strings.Replace(fresh(), "//", "//root@", 1))
-	root.Password = jeton.NewSecret("swordfish")
+	root.Password = jeton.NewSecret(storetest.WrongPassword)
 	defer func() {
 		s, err := Open(context.WithoutCancel(ctx), root)
 		must(nil, err)
@@ -351,15 +243,15 @@ func TestLogin(t *testing.T) {
 	a.Password = jeton.NewSecret("hunter3")
 	wantRefused(t, a, server.Addr, "authentication failed")
 	wantRefused(t, address(t, url), server.Addr, "user name is empty")
-	a.Password = jeton.NewSecret(secret)
+	a.Password = jeton.NewSecret(storetest.Password)
 	s, err := Open(ctx, a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	changed := settled(t, s, "a")
-	put(t, s, store.Record{Key: "a", Due: time.Unix(1, 0)})
-	await(t, changed, "a write")
+	changed := storetest.Settled(t, s, "a")
+	storetest.Put(t, s, store.Record{Key: "a", Due: time.Unix(1, 0)})
+	storetest.Await(t, changed, "a write")
 	if list, err := s.Due(ctx, "", time.Now(), 10); err != nil || len(list) != 1 {
 		t.Errorf("%d records due, %v", len(list), err)
 	}
@@ -378,10 +270,10 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, store.Record{Key: "a"})
-	changed := settled(t, s, "b")
-	put(t, s, store.Record{Key: "b"})
-	await(t, changed, "a write")
+	storetest.Put(t, s, store.Record{Key: "a"})
+	changed := storetest.Settled(t, s, "b")
+	storetest.Put(t, s, store.Record{Key: "b"})
+	storetest.Await(t, changed, "a write")
 	if _, _, err := s.Now(t.Context()); err != nil {
 		t.Errorf("the clock: %v", err)
 	}
@@ -400,7 +292,7 @@ func TestOpenRefuses(t *testing.T) {
 		wantRefused(t, address(t, url), want)
 	}
 	a := address(t, "etcd://ann@127.0.0.1:1")
-	a.Password = jeton.NewSecret(secret)
+	a.Password = jeton.NewSecret(storetest.Password)
 	wantRefused(t, a, "connection refused")
 	a = address(t, fresh())
 	a.TLS = server.TLS
@@ -420,24 +312,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestClosed(t *testing.T) {
-	s, err := Open(t.Context(), address(t, fresh()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	settled(t, s, "")
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := s.Get(t.Context(), "a"); err == nil || errors.Is(err, store.ErrNotFound) {
-		t.Errorf("Get after Close: %v", err)
-	}
-	if _, err := s.Watch(t.Context(), ""); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("Watch after Close: %v", err)
-	}
-}
+func TestClosed(t *testing.T) { storetest.WantClosed(t, open(t, fresh())) }
 
 // What does not look like a record is told, and not taken for none.
 func TestForeignData(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/store"
@@ -19,16 +18,7 @@ import (
 
 var server *storetest.Server
 
-func TestMain(m *testing.M) {
-	var err error
-	if server, err = storetest.StartPostgres(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	server.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m, storetest.StartPostgres, &server)) }
 
 var prefixes atomic.Int64
 
@@ -37,37 +27,9 @@ func fresh() string {
 	return fmt.Sprintf("postgres://postgres@%s/postgres?prefix=test-%d&sslmode=disable", server.Addr, prefixes.Add(1))
 }
 
-func address(t testing.TB, url string) store.Address {
-	t.Helper()
-	a, err := store.ParseAddress(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
+func address(t testing.TB, url string) store.Address { return storetest.Address(t, url, "") }
 
-func open(t testing.TB, url string) *Store {
-	t.Helper()
-	s, err := Open(t.Context(), address(t, url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func put(t testing.TB, s *Store, r store.Record) store.Record {
-	t.Helper()
-	r, err := s.Put(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
+func open(t testing.TB, url string) *Store { return storetest.Open(t, Open, address(t, url)) }
 
 func exec(t testing.TB, s *Store, query string) {
 	t.Helper()
@@ -117,7 +79,7 @@ func TestSerializable(t *testing.T) {
 	exec(t, admin, `ALTER DATABASE serializable SET default_transaction_isolation = 'serializable'`)
 	url := strings.Replace(fresh(), "/postgres?", "/serializable?", 1)
 	s := open(t, url)
-	put(t, s, store.Record{Key: "n", Value: []byte{0}})
+	storetest.Put(t, s, store.Record{Key: "n", Value: []byte{0}})
 	const writers, each = 8, 10
 	var all sync.WaitGroup
 	for range writers {
@@ -172,46 +134,24 @@ func TestOpenTogether(t *testing.T) {
 	}
 }
 
-const patient = time.Minute
-
-func await(t *testing.T, changed <-chan struct{}, what string) {
-	t.Helper()
-	select {
-	case <-changed:
-	case <-time.After(patient):
-		t.Fatalf("no signal for %s", what)
-	}
-}
-
-// settled is a watch that has nothing pending from its beginning.
-func settled(t *testing.T, s *Store, prefix string) <-chan struct{} {
-	t.Helper()
-	changed, err := s.Watch(t.Context(), prefix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	await(t, changed, "the beginning")
-	return changed
-}
-
 // What one process writes, another one is told, whatever the signs in the key.
 func TestWatchSeesOthers(t *testing.T) {
 	url := fresh()
 	here, there := open(t, url), open(t, url)
-	changed := settled(t, here, "a/")
+	changed := storetest.Settled(t, here, "a/")
 	for _, key := range []string{"a/1", "a/é'\"\\", "a/\xff\x01", "a/" + strings.Repeat("k", 2000)} {
-		r := put(t, there, store.Record{Key: key})
-		await(t, changed, "a write")
+		r := storetest.Put(t, there, store.Record{Key: key})
+		storetest.Await(t, changed, "a write")
 		if err := there.Delete(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		await(t, changed, "a delete")
+		storetest.Await(t, changed, "a delete")
 	}
 	// Nobody is told of the records beside them.
-	put(t, there, store.Record{Key: "b"})
-	put(t, open(t, fresh()), store.Record{Key: "a/1"})
-	put(t, there, store.Record{Key: "a/last"})
-	await(t, changed, "a write")
+	storetest.Put(t, there, store.Record{Key: "b"})
+	storetest.Put(t, open(t, fresh()), store.Record{Key: "a/1"})
+	storetest.Put(t, there, store.Record{Key: "a/last"})
+	storetest.Await(t, changed, "a write")
 	select {
 	case <-changed:
 		t.Error("a signal for what is not watched")
@@ -228,89 +168,24 @@ func TestPayload(t *testing.T) {
 // A connection that an operator ends is made anew.
 func TestWatchOutlivesItsConnection(t *testing.T) {
 	s := open(t, fresh())
-	ups := listens(s)
-	changed := settled(t, s, "a")
-	await(t, ups, "the first connection")
+	ups := storetest.Listens(&s.feed)
+	changed := storetest.Settled(t, s, "a")
+	storetest.Await(t, ups, "the first connection")
 	exec(t, s, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN `+s.channel+`'`)
-	await(t, changed, "the break")
-	wantHeard(t, s, ups)
-}
-
-// listens tells of every connection that hears of changes. It comes before the
-// first Watch.
-func listens(s *Store) <-chan struct{} {
-	ups := make(chan struct{}, 100)
-	listen := s.feed.Listen
-	s.feed.Listen = func(ctx context.Context, up func()) error {
-		return listen(ctx, func() { up(); ups <- struct{}{} })
-	}
-	return ups
-}
-
-// wantHeard waits for a connection, over which changes are then heard of.
-func wantHeard(t *testing.T, s *Store, ups <-chan struct{}) {
-	t.Helper()
-	await(t, ups, "the new connection")
-	changed, err := s.Watch(t.Context(), "heard")
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, s, store.Record{Key: "heard"})
-	await(t, changed, "a write over the new connection")
+	storetest.Await(t, changed, "the break")
+	storetest.WantHeard(t, s, ups)
 }
 
 func TestRestart(t *testing.T) {
 	s := open(t, fresh())
-	r := put(t, s, store.Record{Key: "a", Value: []byte("before")})
-	ups := listens(s)
-	changed := settled(t, s, "a")
-	await(t, ups, "the first connection")
-	server.Stop()
-	if _, err := s.Get(t.Context(), "a"); err == nil || !strings.Contains(err.Error(), server.Addr) {
-		t.Errorf("Get from a server that is down: %v", err)
-	}
-	if _, err := s.Put(t.Context(), r); err == nil {
-		t.Error("Put to a server that is down")
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
-	defer cancel()
-	for {
-		got, err := s.Get(ctx, "a")
-		if err == nil {
-			if string(got.Value) != "before" || got.Version != r.Version {
-				t.Errorf("got %q at %s", got.Value, got.Version)
-			}
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-	}
-	await(t, changed, "the restart")
-	wantHeard(t, s, ups)
+	ups := storetest.Listens(&s.feed)
+	storetest.WantRestart(t, server, s, ups)
+	storetest.WantHeard(t, s, ups)
 }
-
-const secret = "hunter2 &%/"
 
 func wantRefused(t *testing.T, a store.Address, want ...string) {
 	t.Helper()
-	s, err := Open(t.Context(), a)
-	if err == nil {
-		_ = s.Close()
-		t.Errorf("%s: opened, want %q", a, want)
-		return
-	}
-	for _, want := range want {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v; want %q", err, want)
-		}
-	}
-	if text := err.Error(); strings.Contains(text, secret) || strings.Contains(text, "swordfish") {
-		t.Errorf("the password is in %v", err)
-	}
+	storetest.WantRefused(t, Open, a, want...)
 }
 
 // A user who may make tables in one schema only, and one who may make none but
@@ -319,37 +194,37 @@ func TestLogin(t *testing.T) {
 	admin := open(t, fresh())
 	exec(t, admin, `DROP SCHEMA IF EXISTS ann CASCADE`)
 	exec(t, admin, `DROP ROLE IF EXISTS ann, bob`)
-	exec(t, admin, `CREATE ROLE ann LOGIN PASSWORD '`+secret+`'`)
+	exec(t, admin, `CREATE ROLE ann LOGIN PASSWORD '`+storetest.Password+`'`)
 	exec(t, admin, `CREATE SCHEMA ann AUTHORIZATION ann`)
 	url := strings.Replace(fresh(), "//postgres@", "//ann@", 1)
 	a := address(t, url)
 	wantRefused(t, a, server.Addr, "password")
-	a.Password = jeton.NewSecret("swordfish")
+	a.Password = jeton.NewSecret(storetest.WrongPassword)
 	wantRefused(t, a, server.Addr, "password authentication failed")
-	a.Password = jeton.NewSecret(secret)
+	a.Password = jeton.NewSecret(storetest.Password)
 	s, err := Open(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	put(t, s, store.Record{Key: "a"})
+	storetest.Put(t, s, store.Record{Key: "a"})
 	exec(t, admin, `SELECT 1 FROM ann."`+s.prefix+`_record"`)
 
-	exec(t, admin, `CREATE ROLE bob LOGIN PASSWORD '`+secret+`'`)
+	exec(t, admin, `CREATE ROLE bob LOGIN PASSWORD '`+storetest.Password+`'`)
 	exec(t, admin, `GRANT USAGE ON SCHEMA ann TO bob`)
 	exec(t, admin, `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ann TO bob`)
 	b := address(t, strings.Replace(url, "//ann@", "//bob@", 1)+"&search_path=ann")
-	b.Password = jeton.NewSecret(secret)
+	b.Password = jeton.NewSecret(storetest.Password)
 	other, err := Open(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = other.Close() }()
-	changed := settled(t, other, "a")
-	put(t, s, store.Record{Key: "a/b"})
-	await(t, changed, "a write by ann")
+	changed := storetest.Settled(t, other, "a")
+	storetest.Put(t, s, store.Record{Key: "a/b"})
+	storetest.Await(t, changed, "a write by ann")
 	b = address(t, strings.Replace(fresh(), "//postgres@", "//bob@", 1)+"&search_path=ann")
-	b.Password = jeton.NewSecret(secret)
+	b.Password = jeton.NewSecret(storetest.Password)
 	wantRefused(t, b, "permission denied")
 }
 
@@ -401,32 +276,9 @@ func TestPrefixes(t *testing.T) {
 	base := fresh()
 	var stores []*Store
 	for _, url := range []string{base, strings.Replace(base, "prefix=", "prefix=X/", 1), strings.Replace(base, "prefix=", "prefix=x/", 1)} {
-		s := open(t, url)
-		put(t, s, store.Record{Key: "a", Value: []byte(url)})
-		stores = append(stores, s)
+		stores = append(stores, open(t, url))
 	}
-	for _, s := range stores {
-		if list, err := s.List(t.Context(), "", "", 10); err != nil || len(list) != 1 {
-			t.Errorf("%d records, %v", len(list), err)
-		}
-	}
+	storetest.WantApart(t, stores...)
 }
 
-func TestClosed(t *testing.T) {
-	s, err := Open(t.Context(), address(t, fresh()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	settled(t, s, "")
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := s.Get(t.Context(), "a"); err == nil || errors.Is(err, store.ErrNotFound) {
-		t.Errorf("Get after Close: %v", err)
-	}
-	if _, err := s.Watch(t.Context(), ""); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("Watch after Close: %v", err)
-	}
-}
+func TestClosed(t *testing.T) { storetest.WantClosed(t, open(t, fresh())) }
