@@ -51,12 +51,14 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"dialects":         "dialect yamlnode",
 	"keys":             ". store strictjson",
 	"directory":        ". audit store",
-	"issuer":           ". audit dialect directory keys limit store strictjson",
-	"guard":            ". dialect",
+	"issuer":           ". audit dialect directory keys limit revocation store strictjson",
+	"revocation":       ".",
+	"verify":           ". revocation strictjson",
+	"guard":            ". dialect revocation",
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -30,7 +30,8 @@ type Source interface {
 // The error matches [InvalidToken] if the token is not good, for whatever
 // reason; any other error means that the verifier could not decide, and the
 // caller must then refuse without blaming the token (503, not 401). The claims
-// belong to the caller. Implementations are safe for concurrent use.
+// may be shared with others: they are to be read, not changed. Implementations
+// are safe for concurrent use.
 type Verifier interface {
 	Verify(ctx context.Context, bearer Secret) (*Claims, error)
 }
@@ -66,6 +67,12 @@ type Claims struct {
 	Scope    Scope
 	IssuedAt time.Time
 	Expiry   time.Time
+
+	// Generations are the counters that can end the token, each with the number
+	// that it had when the token was made, and Family is the refresh family that
+	// the token ends with. Package revocation compares them.
+	Generations map[string]uint64 // :: "user/5f2c…" -> number
+	Family      string
 
 	// Bound maps the name of a credential that must accompany the token in a
 	// call to its [Fingerprint]. Altrata's x-api-key is one.
