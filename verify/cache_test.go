@@ -28,7 +28,7 @@ func (v verifier) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claim
 func good(asked *atomic.Int64) verifier {
 	return func(_ context.Context, text string) (*jeton.Claims, error) {
 		asked.Add(1)
-		return &jeton.Claims{ID: text, Expiry: time.Now().Add(time.Hour), Generations: map[string]uint64{"user/u": 1}}, nil
+		return &jeton.Claims{ID: text, Expiry: time.Now().Add(time.Hour).Round(0), Generations: map[string]uint64{"user/u": 1}}, nil
 	}
 }
 
@@ -115,7 +115,7 @@ func TestCacheClockStepsBack(t *testing.T) {
 			if asked.Load() > 1 {
 				return nil, jeton.InvalidToken
 			}
-			claims = &jeton.Claims{Expiry: time.Now().Add(time.Minute)}
+			claims = &jeton.Claims{Expiry: time.Now().Add(time.Minute).Round(0)}
 			return claims, nil
 		})}
 		wantGood(t, c, "x")
@@ -128,6 +128,12 @@ func TestCacheClockStepsBack(t *testing.T) {
 			t.Errorf("asked %d times, want once more after the minute", asked.Load())
 		}
 	})
+	var asked atomic.Int64
+	c := &Cache{Verifier: good(&asked)}
+	wantGood(t, c, "x")
+	if until := c.known.ring[0].until; until == until.Round(0) {
+		t.Error("the end of an entry is not read on the monotonic clock")
+	}
 }
 
 // TestCacheKeepsNothingForEver: what neither time nor a table would end is not
