@@ -2,7 +2,6 @@ package revocation
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,7 +69,7 @@ func (l *Log) Add(events ...Event) bool {
 func (l *Log) append(e Event) {
 	keep := l.keep()
 	l.last++
-	frame := frame("ended", l.place(l.last), e)
+	frame := frame(eventEnded, l.place(l.last), e)
 	if uint64(len(l.ring)) < keep {
 		l.ring = append(l.ring, frame)
 		return
@@ -106,8 +105,9 @@ func (l *Log) end() uint64 {
 }
 
 // after appends to frames some of the events after number n. It returns the
-// number of the last of them and a channel that is closed when there are more.
-// It reports false if some of them are no longer kept.
+// number of the last of them and a channel that is closed when there are more,
+// which is nil if there are more now. It reports false if some of them are no
+// longer kept.
 func (l *Log) after(n uint64, frames []string) (_ []string, last uint64, more <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,16 +119,13 @@ func (l *Log) after(n uint64, frames []string) (_ []string, last uint64, more <-
 		n++
 	}
 	if n < l.last {
-		return frames, n, always, true
+		return frames, n, nil, true
 	}
 	if l.pushed == nil {
 		l.pushed = make(chan struct{})
 	}
 	return frames, n, l.pushed, true
 }
-
-// always is closed.
-var always = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // Close ends every connection of a follower at once, and takes no more. Adding
 // goes on to work.
@@ -139,18 +136,4 @@ func (l *Log) Close() {
 		l.closed = true
 		close(l.done)
 	}
-}
-
-// frame returns a message as it is sent (HTML Living Standard, section 9.2.5).
-func frame(event, place string, data any) string {
-	b, _ := json.Marshal(data) // nothing that cannot be written comes here
-	var s strings.Builder
-	s.WriteString("event: " + event + "\n")
-	if place != "" {
-		s.WriteString("id: " + place + "\n")
-	}
-	s.WriteString("data: ")
-	s.Write(b) // on one line: JSON escapes line ends
-	s.WriteString("\n\n")
-	return s.String()
 }

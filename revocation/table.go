@@ -42,7 +42,7 @@ type name struct {
 
 // read returns what the event is about and says of it.
 func (e Event) read() (name, entry) {
-	until := min(max(e.Until.Unix()+1, 0), latest) // one more, for the part of a second
+	until := seconds(e.Until)
 	switch {
 	case e.Token != "":
 		return name{'t', e.Token}, entry{1, 1, until}
@@ -52,7 +52,8 @@ func (e Event) read() (name, entry) {
 	return name{'c', e.Counter}, entry{e.Number, e.Number, until}
 }
 
-const latest = 253402300799 // the last second of the year 9999, which is the last that JSON can say
+// seconds rounds up to Unix time. It ends with the year 9999, as times in JSON do.
+func seconds(t time.Time) int64 { return min(max(t.Add(time.Second-1).Unix(), 0), 253402300799) }
 
 // Grace is for how long a table keeps an event after its Until. A verifier may
 // take a token for so long after its expiry, to make up for clocks that differ.
@@ -320,7 +321,7 @@ func (t *Table) learn(c *jeton.Claims) {
 	for counter, number := range c.Generations {
 		n := name{'c', counter}
 		if known := t.ended[n].number; number > known && (known > 0 || isGrant(counter)) {
-			t.put(n, entry{number: number, until: c.Expiry.Unix() + 1})
+			t.put(n, entry{number: number, until: seconds(c.Expiry)})
 			news = true
 		}
 	}
