@@ -44,9 +44,9 @@ func TestSlowFollower(t *testing.T) {
 			began := time.Now()
 			for n := 1; n <= 100; n++ {
 				w.log.Add(numbered(n, n)...)
+				synctest.Wait()
+				w.same()
 			}
-			synctest.Wait()
-			w.same()
 			if time.Since(began) > 0 {
 				t.Error("somebody waited")
 			}
@@ -113,6 +113,7 @@ func TestManyFollowers(t *testing.T) {
 			log.Table().Confirm(time.Now())
 			server := httptest.NewUnstartedServer(log)
 			server.EnableHTTP2 = http2
+			server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 			server.StartTLS()
 			defer server.Close()
 			defer log.Close()
@@ -213,7 +214,7 @@ func (s *slowConn) Read(p []byte) (int, error) {
 // and however late the issuer itself hears of things, a table that says that it
 // is so and so old has everything that had ended by then.
 func TestAgeIsHonest(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			var mu sync.Mutex
@@ -245,7 +246,7 @@ func TestAgeIsHonest(t *testing.T) {
 				}
 			})
 			w.run()
-			fresh, checks := 0, 0
+			fresh, checks, found := 0, 0, 0
 			for range 4000 {
 				time.Sleep(within(200 * time.Millisecond))
 				age, ok := w.table.Age(time.Now())
@@ -258,12 +259,9 @@ func TestAgeIsHonest(t *testing.T) {
 					fresh++
 				}
 				mu.Lock()
-				for n, at := range ended {
-					if at.IsZero() || !at.Before(by) {
-						break
-					}
-					if w.table.Ended(&jeton.Claims{ID: strconv.Itoa(n)}) == nil {
-						t.Fatalf("seed %d: %d ended %v before the table was complete, and is not in it", seed, n, by.Sub(at))
+				for ; found < len(ended) && !ended[found].IsZero() && ended[found].Before(by); found++ {
+					if w.table.Ended(&jeton.Claims{ID: strconv.Itoa(found)}) == nil {
+						t.Fatalf("seed %d: %d ended %v before the table was complete, and is not in it", seed, found, by.Sub(ended[found]))
 					}
 				}
 				mu.Unlock()
