@@ -18,12 +18,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/revocation"
 )
 
 // A Guard protects the API of one realm. Its fields are not changed once it is
@@ -55,6 +57,45 @@ type Guard struct {
 	// begun may take as long as it wants.
 	Timeout time.Duration
 
+	// IdleTimeout is how long the upstream of [Guard.Proxy] may send nothing once
+	// its answer has begun, and neither side over a WebSocket. Zero: for ever.
+	IdleTimeout time.Duration
+
+	// CallTimeout is how long a call of [Guard.Proxy] may take from its
+	// beginning to its end. Zero: as long as it wants.
+	CallTimeout time.Duration
+
+	// MaxBody is how many bytes the body of a call may have. Zero: as many as it
+	// wants. A longer one is 413; the API behind the guard sees nothing of it if
+	// its length was announced, and else no more than this.
+	MaxBody int64
+
+	// MaxResponse is how many bytes the body of an answer that [Guard.Proxy]
+	// passes on may have. Zero: as many as it wants. A longer one is 502 if its
+	// length was announced; else the connection is aborted in the midst of it,
+	// so that nobody takes it for whole. What flows over a WebSocket or as
+	// text/event-stream has no length and is not counted.
+	MaxResponse int64
+
+	// Revocations is what the calls that still run are compared with: one whose
+	// token ends is ended too, and all of them if the table is older than
+	// MaxStale. Nil: a call goes on until its time is up.
+	Revocations *revocation.Table
+
+	// MaxStale is how old Revocations may be. Zero: 30 seconds.
+	MaxStale time.Duration
+
+	// ShowAge adds [HeaderAge] to answers. Without Revocations it does nothing.
+	ShowAge bool
+
+	// Trusted are the proxies in front of the guard whose X-Forwarded-For, -Host
+	// and -Proto count. Empty: the client is whoever connects.
+	Trusted []netip.Prefix
+
+	// From are the addresses from which [Guard.ForwardAuth] is asked. Empty:
+	// loopback.
+	From []netip.Prefix
+
 	// Logger hears of calls that could not be decided or forwarded. Nil: nobody
 	// does.
 	Logger *slog.Logger
@@ -63,18 +104,44 @@ type Guard struct {
 // Handler returns a middleware that calls next for good calls only. There the
 // request has the identity headers, whatever copies of them the client sent are
 // gone, and [ClaimsFrom] has the claims.
+//
+// The context of a call that goes on ends when its token is revoked, when
+// Revocations are too old, and, if it asks for another protocol or for events,
+// when its token expires; [context.Cause] says which.
 func (g *Guard) Handler(next http.Handler) http.Handler {
+	running := g.newRunning()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.showAge(w.Header())
 		claims, err := g.Decide(r)
 		if err == nil {
 			r, err = g.admit(r, claims)
+		}
+		if err == nil {
+			err = g.limit(w, r)
+		}
+		done := func() {}
+		if err == nil {
+			r, done, err = running.begin(r, claims)
 		}
 		if err != nil {
 			g.refuse(w, r, err)
 			return
 		}
+		defer done()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// limit bounds the body of a call.
+func (g *Guard) limit(w http.ResponseWriter, r *http.Request) error {
+	if g.MaxBody == 0 || r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	if r.ContentLength > g.MaxBody {
+		return &http.MaxBytesError{Limit: g.MaxBody}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, g.MaxBody) // r is the guard's own copy
+	return nil
 }
 
 // Decide judges a call and returns what its token grants. It does not change
@@ -180,9 +247,17 @@ func bound(claims *jeton.Claims, vars jeton.Vars) error {
 
 // refuse writes the answer to a call that is not let through.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Method == http.MethodConnect {
+		w.Header().Set("Connection", "close") // what follows is not for us
+	}
 	if m, ok := errors.AsType[*dialect.MethodError](err); ok {
 		w.Header().Set("Allow", strings.Join(m.Allow, ", "))
 		problem(w, http.StatusMethodNotAllowed, "the route has no such method")
+		return
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		w.Header().Set("Connection", "close") // nobody reads the rest
+		problem(w, http.StatusRequestEntityTooLarge, "the request is too large")
 		return
 	}
 	if errors.Is(err, jeton.Unavailable) && r.Context().Err() == nil {

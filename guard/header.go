@@ -6,7 +6,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
@@ -22,12 +25,66 @@ const (
 	HeaderIssuer  = "X-Auth-Issuer"
 )
 
-// foreign are the headers, folded, that a client may not send: those that say
-// who calls, and those by which frameworks take another method or path than the
-// ones that were judged.
-var foreign = []string{
-	"x-auth-subject", "x-auth-client", "x-auth-tenant", "x-auth-scope", "x-auth-issuer",
-	"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+// HeaderAge says in an answer how old the knowledge of revocations was by which
+// the call was decided, in seconds with three decimals; see [Guard.ShowAge].
+const HeaderAge = "X-Auth-Age"
+
+// own are the headers, folded, that only the guard writes.
+var own = map[string]bool{
+	"x-auth-subject": true, "x-auth-client": true, "x-auth-tenant": true, "x-auth-scope": true, "x-auth-issuer": true,
+	"x-auth-age": true, "x-auth-status": true,
+}
+
+// misleading are the headers, folded, by which frameworks take another method
+// or path than the ones that were judged.
+var misleading = map[string]bool{
+	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
+	"x-original-url": true, "x-rewrite-url": true,
+}
+
+// folded reports whether a header's name, folded, is in a set. It allocates
+// nothing: it looks at each header of each call.
+func folded(set map[string]bool, name string) bool {
+	var buffer [32]byte
+	if len(name) > len(buffer) {
+		return set[dialect.FoldHeader(name)]
+	}
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return set[dialect.FoldHeader(name)]
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		default:
+			c = '-'
+		}
+		buffer[i] = c
+	}
+	return set[string(buffer[:len(name)])]
+}
+
+// foreign reports whether a client may not send the header.
+func foreign(name string) bool { return folded(own, name) || folded(misleading, name) }
+
+// dropForeign removes from an answer what only the guard says.
+func dropForeign(h http.Header) {
+	for name := range h {
+		if folded(own, name) {
+			delete(h, name)
+		}
+	}
+}
+
+// showAge says how fresh a decision of this moment is.
+func (g *Guard) showAge(h http.Header) {
+	if !g.ShowAge || g.Revocations == nil {
+		return
+	}
+	if age, ok := g.Revocations.Age(time.Now()); ok {
+		h.Set(HeaderAge, strconv.FormatFloat(age.Seconds(), 'f', 3, 64))
+	}
 }
 
 // admit returns the request as what is behind the guard is to see it.
@@ -69,14 +126,14 @@ func identity(c *jeton.Claims) (http.Header, error) {
 func (g *Guard) strip(h http.Header) {
 	credentials := g.Dialect.Call.Headers()
 	for name := range h {
-		folded := dialect.FoldHeader(name)
+		plain := dialect.FoldHeader(name)
 		for _, c := range credentials {
 			// Of what is kept, only the one spelling was judged.
-			if folded == dialect.FoldHeader(c) && !(g.KeepCredentials && name == c) {
+			if plain == dialect.FoldHeader(c) && !(g.KeepCredentials && name == c) {
 				delete(h, name)
 			}
 		}
-		if slices.Contains(foreign, folded) {
+		if foreign(name) {
 			delete(h, name)
 		}
 	}
@@ -95,10 +152,10 @@ func (g *Guard) stripConnection(h http.Header, credentials []string) {
 	for _, value := range h.Values("Connection") {
 		for option := range strings.SplitSeq(value, ",") {
 			option = strings.TrimSpace(option)
-			folded := dialect.FoldHeader(option)
+			plain := dialect.FoldHeader(option)
 			switch {
-			case option == "", slices.Contains(foreign, folded),
-				slices.ContainsFunc(credentials, func(c string) bool { return dialect.FoldHeader(c) == folded }):
+			case option == "", foreign(option),
+				slices.ContainsFunc(credentials, func(c string) bool { return dialect.FoldHeader(c) == plain }):
 			default:
 				options = append(options, option)
 			}

@@ -10,7 +10,8 @@ import (
 // canonical reports whether a path has one reading only, so that what was
 // judged is what the other side sees. It has not if it
 //
-//   - does not begin with a slash, or has bytes that a URL does not have;
+//   - names a host (the absolute form is for forward proxies), does not begin
+//     with a slash, or has bytes that a URL does not have;
 //   - has an empty segment (a slash at the end is none) or one of dots only;
 //   - has a backslash, a semicolon or a control character, encoded or not;
 //   - encodes a character that needs no encoding (RFC 3986 section 6.2.2.2), so
@@ -20,7 +21,7 @@ import (
 // A letter case of hexadecimal digits is as it is: no receiver cares.
 func canonical(u *url.URL) bool {
 	raw := u.EscapedPath()
-	if u.Opaque != "" || u.RawPath != "" && u.RawPath != raw || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
+	if u.Opaque != "" || u.Scheme != "" || u.Host != "" || u.RawPath != "" && u.RawPath != raw || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
 		return false
 	}
 	if strings.ContainsFunc(u.Path, func(r rune) bool { return r == ';' || unicode.IsControl(r) }) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ import (
 type front struct {
 	address  address
 	listener net.Listener
+	tls      *tls.Config // nil: none
 	routes   []route
 	server   *http.Server
 }
@@ -122,11 +124,20 @@ func (f *front) start(base context.Context, logger *slog.Logger, failed chan<- e
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		TLSConfig:         f.tls,
+		Protocols:         new(http.Protocols),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+	f.server.Protocols.SetHTTP1(true)
+	f.server.Protocols.SetHTTP2(true)
+	f.server.Protocols.SetUnencryptedHTTP2(true) // for those who know, such as gRPC and proxies
+	serve := f.server.Serve
+	if f.tls != nil {
+		serve = func(l net.Listener) error { return f.server.ServeTLS(l, "", "") }
+	}
 	go func() {
-		if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve %s: %w", f.address.text, err)
 		}
 	}()
