@@ -54,7 +54,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"issuer":           ". audit dialect directory keys limit revocation store strictjson",
 	"revocation":       ".",
 	"verify":           ". revocation strictjson",
-	"guard":            ". dialect revocation",
+	"guard":            ". dialect revocation strictjson",
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
@@ -79,6 +79,8 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"github.com/goccy/go-yaml":            "cmd/ yamlnode",
 	"github.com/go-jose/go-jose/v4":       "cmd/ keys dialect",
 	"github.com/graph-gophers/graphql-go": "cmd/jeton/sample",
+	"github.com/vektah/gqlparser/v2":      "guard",
+	"github.com/vektah/gqlparser/v2/ast":  "guard",
 
 	"github.com/prometheus/client_golang/prometheus":          "broker",
 	"github.com/prometheus/client_golang/prometheus/promhttp": "broker",

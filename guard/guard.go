@@ -43,6 +43,9 @@ type Guard struct {
 	// the dialect.
 	Realm string
 
+	// GraphQL is the GraphQL endpoint of the API. Nil: it has none.
+	GraphQL *GraphQL
+
 	// KeepCredentials leaves the headers that carry the token, and what goes
 	// with it, in the request. False: what is behind the guard sees the
 	// identity headers only, and cannot lose a token that it never had.
@@ -112,7 +115,10 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 	running := g.newRunning()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.showAge(w.Header())
-		claims, err := g.Decide(r)
+		claims, err := g.decide(r)
+		if err == nil {
+			r, err = g.readDocument(r, claims)
+		}
 		if err == nil {
 			r, err = g.admit(r, claims)
 		}
@@ -156,6 +162,9 @@ func (g *Guard) limit(w http.ResponseWriter, r *http.Request) error {
 //   - If the dialect has a permission table, it names the route and a scope of
 //     the token is enough for it. Without a table a good token suffices,
 //     whatever the route and the method.
+//   - A call to the GraphQL endpoint is judged by the document in its body, which
+//     goes on as it was read and not as it came. So only [Guard.Handler] and
+//     [Guard.Proxy] can let it through; Decide itself could not decide it.
 //
 // TRACE and CONNECT are refused always. OPTIONS is a method like others: it
 // needs a token, and a permission table knows no verb for it.
@@ -164,6 +173,15 @@ func (g *Guard) limit(w http.ResponseWriter, r *http.Request) error {
 // [*jeton.Error]: invalid_request, invalid_token, insufficient_scope, or
 // temporarily_unavailable if the call could not be decided.
 func (g *Guard) Decide(r *http.Request) (*jeton.Claims, error) {
+	claims, err := g.decide(r)
+	if err == nil && g.GraphQL.at(r.URL.Path) {
+		return nil, undecided(errDocument)
+	}
+	return claims, err
+}
+
+// decide is Decide, but for the document of a GraphQL call.
+func (g *Guard) decide(r *http.Request) (*jeton.Claims, error) {
 	if !canonical(r.URL) {
 		return nil, jeton.Refuse(jeton.InvalidRequest, "the path is not in its canonical form")
 	}
@@ -262,6 +280,10 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if errors.Is(err, jeton.Unavailable) && r.Context().Err() == nil {
 		g.log("guard: a call could not be decided", r, err)
+	}
+	if g.GraphQL.at(r.URL.Path) {
+		g.refuseGraphQL(w, r, err)
+		return
 	}
 	g.Dialect.WriteCallError(w, g.realm(), err)
 }

@@ -1,0 +1,327 @@
+package guard
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/jetonhq/jeton"
+)
+
+// A judgement is what a document with a chosen operation asks for, and how it
+// goes on. It says nothing about who asks, so it is kept for all who do. It does
+// not change.
+type judgement struct {
+	err     *documentError // not nil: nobody may ask that, and the rest is zero
+	kind    string         // query, mutation or subscription
+	query   []byte         // what goes on, as JSON
+	needs   []need         // one for each scope, in the order of the document
+	unnamed string         // a field that no permission is defined for, or nothing
+	cost    cost
+}
+
+// A need is a scope, and a field that needs it.
+type need struct{ scope, field string }
+
+// A cost is what a part of a document adds up to, with its fragments filled in.
+// It is capped, so that it never overflows.
+type cost struct{ tokens, fields, roots, aliases, directives, depth int }
+
+// add adds what stands beside c.
+func (c *cost) add(o cost) {
+	const most = 1 << 30
+	c.tokens = min(most, c.tokens+o.tokens)
+	c.fields = min(most, c.fields+o.fields)
+	c.roots = min(most, c.roots+o.roots)
+	c.aliases = min(most, c.aliases+o.aliases)
+	c.directives = min(most, c.directives+o.directives)
+	c.depth = max(c.depth, o.depth)
+}
+
+// over says which limit a call goes beyond, or nil.
+func (c cost) over(m limits) *documentError {
+	for _, l := range []struct {
+		what    string
+		is, may int
+	}{
+		{"tokens", c.tokens, m.tokens}, {"fields", c.fields, m.complexity}, {"root fields", c.roots, m.roots},
+		{"aliases", c.aliases, m.aliases}, {"directives", c.directives, m.directives}, {"levels", c.depth, m.depth},
+	} {
+		if l.is > l.may {
+			return invalid("the call asks for too much: it has too many " + l.what)
+		}
+	}
+	return nil
+}
+
+// judge works out what a document asks for.
+func (q *GraphQL) judge(source, operation string) *judgement {
+	doc, err := parseDocument(source, q.max.tokens)
+	if err != nil {
+		return &judgement{err: asDocumentError(err)}
+	}
+	w := &walk{q: q, doc: doc, out: &judgement{}, fragments: map[string]int{}, seen: make([][2]state, len(doc.defs))}
+	chosen, err := w.choose(operation)
+	if err == nil {
+		err = w.operation(chosen)
+	}
+	if err != nil {
+		return &judgement{err: asDocumentError(err)}
+	}
+	w.out.cost.tokens = doc.tokens
+	text := make([]byte, 0, len(doc.text))
+	for _, i := range append([]int{chosen}, w.used...) {
+		text = append(text, doc.text[doc.defs[i].text[0]:doc.defs[i].text[1]]...)
+	}
+	w.out.query = appendJSON(make([]byte, 0, len(text)+len(text)/8+2), text)
+	return w.out
+}
+
+// A walk goes through the chosen operation of a document.
+type walk struct {
+	q         *GraphQL
+	doc       *document
+	out       *judgement
+	fragments map[string]int // :: name -> definition
+	seen      [][2]state     // :: definition -> how far it is, below the root and at it
+	used      []int          // the fragments, in the order of their first use
+}
+
+// A state says whether a fragment has been walked through, and what it costs.
+type state struct {
+	begun, done bool
+	cost        cost
+}
+
+// choose finds the operation that will be executed (GraphQL, October 2021,
+// section 6.1). A document in which two readers could find another one is
+// refused.
+func (w *walk) choose(operation string) (int, error) {
+	chosen, operations, nameless := -1, map[string]bool{}, false
+	for i, d := range w.doc.defs {
+		if d.kind == "fragment" {
+			if _, twice := w.fragments[d.name]; twice {
+				return 0, invalid("two fragments have the same name")
+			}
+			w.fragments[d.name] = i
+			continue
+		}
+		if operations[d.name] {
+			return 0, invalid("two operations have the same name, or none")
+		}
+		operations[d.name] = true
+		nameless = nameless || d.name == ""
+		if operation == "" || operation == d.name {
+			chosen = i
+		}
+	}
+	switch {
+	case nameless && len(operations) > 1:
+		return 0, invalid("an operation without a name stands beside others")
+	case chosen < 0:
+		return 0, &documentError{code: codeOperation, message: "the document has no such operation"}
+	case operation == "" && len(operations) > 1:
+		return 0, &documentError{code: codeOperation, message: "the document has several operations and operationName chooses none"}
+	}
+	return chosen, nil
+}
+
+func (w *walk) operation(i int) error {
+	d := w.doc.defs[i]
+	w.out.kind = d.kind
+	root := w.q.rules.roots[d.kind]
+	if root == nil {
+		return invalid("the schema has no " + d.kind)
+	}
+	c, err := w.set(d.selections[0], d.selections[1], root, true, 1)
+	c.add(cost{directives: d.directives})
+	w.out.cost = c
+	return err
+}
+
+// set walks through a selection set on a type; nil if it is not known. atRoot is
+// true for the operation's own set and for fragments in it.
+func (w *walk) set(from, to int, t *typeRule, atRoot bool, level int) (cost, error) {
+	var sum cost
+	if level > 2*maxSets {
+		return sum, invalid("the selection sets nest too deeply")
+	}
+	for i := from; i < to; i = w.doc.selections[i].end {
+		n := &w.doc.selections[i]
+		var c cost
+		var err error
+		switch n.kind {
+		case aField:
+			c, err = w.field(i, t, atRoot, level)
+		case aSpread:
+			c, err = w.fragment(n.name, t, atRoot, level)
+		case anInline:
+			on := t
+			if n.name != "" {
+				on, err = w.narrow(t, n.name)
+			}
+			if err == nil {
+				c, err = w.set(i+1, n.end, on, atRoot, level+1)
+			}
+		}
+		if err != nil {
+			return sum, err
+		}
+		c.directives += n.directives
+		sum.add(c)
+	}
+	return sum, nil
+}
+
+// field judges a field and what is within it. Directives do not matter: @skip
+// and @include follow from variables, which are another's to read.
+func (w *walk) field(i int, t *typeRule, atRoot bool, level int) (cost, error) {
+	n := &w.doc.selections[i]
+	c := cost{fields: 1, depth: 1}
+	if atRoot {
+		c.roots = 1
+	}
+	if n.alias {
+		c.aliases = 1
+	}
+	of, err := w.ask(n.name, t)
+	if err != nil {
+		return c, err
+	}
+	leaf := n.end == i+1
+	if of != nil && of.leaf != leaf {
+		return c, invalid("the field " + shown(t, n.name) + " has to have a selection of fields if it is an object, and only then")
+	}
+	within, err := w.set(i+1, n.end, of, false, level+1)
+	within.depth++
+	c.add(within)
+	return c, err
+}
+
+// scalar is what __typename is.
+var scalar = &typeRule{leaf: true}
+
+// ask notes what a field of a type needs, and returns its own type; nil if that
+// is not known.
+func (w *walk) ask(name string, t *typeRule) (*typeRule, error) {
+	if strings.HasPrefix(name, "__") {
+		if name == "__typename" {
+			return scalar, nil
+		}
+		scopes := w.q.rules.meta[name]
+		if scopes == nil {
+			return nil, invalid("introspection is not allowed")
+		}
+		w.need(scopes, name)
+		return w.q.rules.types[map[string]string{"__schema": "__Schema", "__type": "__Type"}[name]], nil
+	}
+	if t == nil {
+		return nil, nil
+	}
+	rule := t.fields[name]
+	switch {
+	case rule == nil && t.strict:
+		return nil, invalid("there is no field " + shown(t, name))
+	case rule == nil:
+		rule = t.other
+	}
+	if rule == nil || !rule.open {
+		if w.out.unnamed == "" {
+			w.out.unnamed = shown(t, name)
+		}
+		return nil, nil
+	}
+	w.need(rule.needs, shown(t, name))
+	return rule.of, nil
+}
+
+func (w *walk) need(scopes []string, field string) {
+	for _, scope := range scopes {
+		if !slices.ContainsFunc(w.out.needs, func(n need) bool { return n.scope == scope }) {
+			w.out.needs = append(w.out.needs, need{scope, field})
+		}
+	}
+}
+
+// narrow returns the type that a fragment is on, where t is expected. Without a
+// schema a fragment at the root is on the root type, whatever it says.
+func (w *walk) narrow(t *typeRule, on string) (*typeRule, error) {
+	if w.q.rules.types == nil {
+		return t, nil
+	}
+	narrow := w.q.rules.types[on]
+	if narrow == nil || narrow.leaf {
+		return nil, invalid("a fragment is on a type that the schema does not have, or that has no fields")
+	}
+	for object := range narrow.objects {
+		if t == nil || t.objects[object] {
+			return narrow, nil
+		}
+	}
+	return nil, invalid("a fragment is on a type that cannot be where the fragment is")
+}
+
+// fragment walks through a fragment, once at the root and once below.
+func (w *walk) fragment(name string, t *typeRule, atRoot bool, level int) (cost, error) {
+	i, ok := w.fragments[name]
+	if !ok {
+		return cost{}, invalid("the document uses a fragment that it does not have")
+	}
+	d := w.doc.defs[i]
+	on, err := w.narrow(t, d.on)
+	if err != nil {
+		return cost{}, err
+	}
+	if !slices.Contains(w.used, i) {
+		w.used = append(w.used, i)
+	}
+	place := 0
+	if atRoot {
+		place = 1
+	}
+	s := &w.seen[i][place]
+	if !s.begun {
+		s.begun = true
+		s.cost, err = w.set(d.selections[0], d.selections[1], on, atRoot, level+1)
+		s.cost.directives += d.directives
+		s.done = true
+		return s.cost, err
+	}
+	if !s.done {
+		return cost{}, invalid("a fragment uses itself")
+	}
+	return s.cost, nil
+}
+
+// shown is how a field is called in an answer.
+func shown(t *typeRule, field string) string {
+	name := field
+	if t != nil {
+		name = t.name + "." + field
+	}
+	return name[:min(len(name), 100)]
+}
+
+// permitted returns an insufficient_scope if a token may not do what was asked.
+func (j *judgement) permitted(may grant) *jeton.Error {
+	if j.unnamed != "" {
+		return jeton.Refuse(jeton.InsufficientScope, "no permission is defined for the field "+j.unnamed)
+	}
+	var lacks jeton.Scope
+	field := ""
+	for _, n := range j.needs {
+		if may.rule.Grants(may.scope, n.scope) {
+			continue
+		}
+		if lacks == nil {
+			field = n.field
+		}
+		if may.rule.Grants(lacks, n.scope) {
+			continue // what is lacking already includes it
+		}
+		lacks = append(slices.DeleteFunc(lacks, func(s string) bool { return may.rule.Grants(jeton.Scope{n.scope}, s) }), n.scope)
+	}
+	if lacks == nil {
+		return nil
+	}
+	return &jeton.Error{Code: jeton.InsufficientScope, Description: "the access token lacks the permission for the field " + field, Scope: lacks}
+}

@@ -1,0 +1,412 @@
+package guard_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/guard"
+)
+
+// shopSchema has what permissions can go wrong about: an interface and a union,
+// a type behind two fields, and a payload that leads back to the root.
+const shopSchema = `
+type Query { me: User, users(first: Int, filter: Filter): [User!]!, node(id: ID!): Node, search(text: String): [Found!]!, secrets: [Secret!]! }
+type Mutation { createUser(name: String!): Created!, drop: Boolean }
+type Subscription { messages: Message! }
+interface Node { id: ID! }
+interface Person implements Node { id: ID!, email: String, friend: Person }
+type User implements Node & Person { id: ID!, email: String, name: String, friend: Person, messages: [Message!]! }
+type Robot implements Node & Person { id: ID!, email: String, friend: Person, model: String }
+type Secret implements Node { id: ID!, text: String }
+type Message { id: ID!, text: String, author: User }
+type Created { user: User, query: Query }
+union Found = User | Message | Secret
+input Filter { active: Boolean, names: [String!] }
+`
+
+// shopFields is a table for it in the scopes of web1on1, which cascade.
+var shopFields = map[string]string{
+	"Query.me": guard.TokenSuffices, "Query.users": "agent", "Query.node": "guest", "Query.search": "agent",
+	"Mutation.createUser": "admin", "Subscription.messages": "agent",
+	"User.email": "bot", "Secret.*": "admin", "Person.friend": "bot",
+}
+
+// A shop is a guarded API that remembers what it was asked.
+type shop struct {
+	http.Handler
+	*guard.GraphQL
+	asked *http.Request // nil: it was not asked
+	body  string
+}
+
+// newShop returns a shop at /graphql for tokens named after their scope.
+func newShop(t testing.TB, q *guard.GraphQL) *shop {
+	t.Helper()
+	if q.At == "" {
+		q.At = "/graphql"
+	}
+	if err := q.Check(); err != nil {
+		t.Fatal(err)
+	}
+	s := &shop{GraphQL: q}
+	d := load(t, "web1on1")
+	d.Permissions = nil
+	g := &guard.Guard{Dialect: d, Verifier: people(), GraphQL: q}
+	s.Handler = g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.ContentLength != int64(len(body)) {
+			t.Errorf("%d bytes, announced as %d: %v", len(body), r.ContentLength, err)
+		}
+		s.asked, s.body = r, string(body)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	return s
+}
+
+// ask sends a request and returns its status and, if it is an error, the code.
+func (s *shop) ask(token string, r *http.Request) (status int, code string) {
+	s.asked, s.body = nil, ""
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	var answer struct {
+		Errors []struct {
+			Message    string
+			Extensions struct{ Code string }
+		}
+	}
+	if w.Code == http.StatusNoContent {
+		return w.Code, ""
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || len(answer.Errors) != 1 || answer.Errors[0].Message == "" {
+		return w.Code, "?? " + w.Body.String()
+	}
+	return w.Code, answer.Errors[0].Extensions.Code
+}
+
+// post asks with a body.
+func (s *shop) post(token, body string) (status int, code string) {
+	r := httptest.NewRequest("POST", "/graphql", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	return s.ask(token, r)
+}
+
+// query asks with a document, and returns the one that went on.
+func (s *shop) query(t testing.TB, token, document string, more ...string) (status int, code, goesOn string) {
+	t.Helper()
+	body := `{"query":` + quoted(document)
+	for _, m := range more {
+		body += "," + m
+	}
+	status, code = s.post(token, body+"}")
+	if s.asked == nil {
+		return status, code, ""
+	}
+	var sent struct{ Query string }
+	if err := json.Unmarshal([]byte(s.body), &sent); err != nil {
+		t.Errorf("what goes on is %s: %v", s.body, err)
+	}
+	return status, code, sent.Query
+}
+
+func quoted(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// Without a schema the root fields are judged by their names.
+func TestGraphQLByName(t *testing.T) {
+	s := newShop(t, &guard.GraphQL{Fields: map[string]string{
+		"Query.me": guard.TokenSuffices, "Query.users": "agent", "Mutation.*": "admin", "Mutation.logout": guard.TokenSuffices}})
+	for _, tt := range []struct{ document, least string }{
+		{`{ me { anything { at { all } } } }`, "guest"},
+		{`{ me { users secrets } }`, "guest"}, // are no root fields
+		{`{ users }`, "agent"},
+		{`{ other }`, "-"},
+		{`{ ...A me { ...A } } fragment A on Whatever { users }`, "agent"},
+		{`{ me { ...A } } fragment A on Query { users }`, "guest"},
+		{`{ me { ...A } ...A } fragment A on Query { users }`, "agent"},
+		{`{ ... on Foo { ... on Bar { x: users } } }`, "agent"},
+		{`mutation { anything }`, "admin"},
+		{`mutation { logout }`, "guest"},
+		{`subscription { anything }`, "-"},
+		{`{ me { __schema { x } } }`, "GRAPHQL_VALIDATION_FAILED"},
+	} {
+		may := false
+		for _, scope := range []string{"guest", "agent", "bot", "admin"} {
+			may = may || scope == tt.least
+			status, code, _ := s.query(t, scope, tt.document)
+			want := map[bool]int{true: 204, false: 403}[may]
+			if strings.Contains(tt.least, "_") {
+				want = 400
+			}
+			if status != want {
+				t.Errorf("%s as %s: %d %s, want %d", tt.document, scope, status, code, want)
+			}
+		}
+	}
+}
+
+// Where there is no table a good token suffices, and the limits remain.
+func TestGraphQLWithoutTable(t *testing.T) {
+	s := newShop(t, &guard.GraphQL{Introspection: true})
+	for document, want := range map[string]int{
+		`{ anything }`: 204, `mutation { anything }`: 204, `{ __schema { types { name } } }`: 204,
+		`{ a` + strings.Repeat(`{ a`, 20) + strings.Repeat(`}`, 20) + `}`: 400,
+	} {
+		if status, code, _ := s.query(t, "guest", document); status != want {
+			t.Errorf("%s: %d %s, want %d", document, status, code, want)
+		}
+	}
+}
+
+func TestGraphQLIntrospection(t *testing.T) {
+	const all, one = `{ __schema { types { name } } }`, `{ __type(name: "User") { fields { name } } }`
+	named := map[string]string{"Query.me": "guest", "Query.__schema": "admin"}
+	for _, schema := range []string{"", shopSchema} {
+		for _, tt := range []struct {
+			q        *guard.GraphQL
+			document string
+			token    string
+			want     int
+		}{
+			{&guard.GraphQL{Schema: schema, Fields: named}, all, "bot", 403},
+			{&guard.GraphQL{Schema: schema, Fields: named}, all, "admin", 204},
+			{&guard.GraphQL{Schema: schema, Fields: named}, one, "admin", 400},
+			{&guard.GraphQL{Schema: schema, Fields: named, Introspection: true}, all, "bot", 403},
+			{&guard.GraphQL{Schema: schema, Fields: named, Introspection: true}, one, "guest", 204},
+			{&guard.GraphQL{Schema: schema, Fields: map[string]string{"Query.*": "guest"}}, all, "admin", 400},
+			{&guard.GraphQL{Schema: schema}, all, "admin", 400},
+		} {
+			if status, code, _ := newShop(t, tt.q).query(t, tt.token, tt.document); status != tt.want {
+				t.Errorf("%s as %s, %v: %d %s, want %d", tt.document, tt.token, tt.q.Introspection, status, code, tt.want)
+			}
+		}
+	}
+}
+
+// The root types may have other names in a schema; in the table they have not.
+func TestGraphQLRootNames(t *testing.T) {
+	const schema = `schema { query: Root mutation: Change } type Root { a: Int, b: Root } type Change { a: Int }`
+	s := newShop(t, &guard.GraphQL{Schema: schema, Fields: map[string]string{"Query.a": "bot", "Query.b": "guest"}})
+	for document, want := range map[string]int{
+		`{ a }`: 403, `{ b { b { __typename } } }`: 204, `{ b { b { a } } }`: 403, `mutation { a }`: 403, `subscription { a }`: 400, `{ ... on Root { b { ... on Root { a } } } }`: 403,
+	} {
+		if status, code, _ := s.query(t, "agent", document); status != want {
+			t.Errorf("%s: %d %s, want %d", document, status, code, want)
+		}
+	}
+}
+
+// Settings that could not do what they say are errors, and no call is let through.
+func TestGraphQLCheck(t *testing.T) {
+	for name, q := range map[string]*guard.GraphQL{
+		"no path":             {},
+		"relative path":       {At: "graphql"},
+		"odd path":            {At: "/a/../graphql"},
+		"negative limit":      {At: "/g", MaxDepth: -1},
+		"deep":                {At: "/g", MaxDepth: 1000},
+		"not a field":         {At: "/g", Fields: map[string]string{"Query": "a"}},
+		"not a name":          {At: "/g", Fields: map[string]string{"Query.a b": "a"}},
+		"no scope":            {At: "/g", Fields: map[string]string{"Query.a": ""}},
+		"two scopes":          {At: "/g", Fields: map[string]string{"Query.a": "a b"}},
+		"below, no schema":    {At: "/g", Fields: map[string]string{"User.email": "a"}},
+		"schema":              {At: "/g", Schema: "type Query {"},
+		"unknown type":        {At: "/g", Schema: shopSchema, Fields: map[string]string{"Nobody.x": "a"}},
+		"unknown field":       {At: "/g", Schema: shopSchema, Fields: map[string]string{"User.mail": "a"}},
+		"field of a union":    {At: "/g", Schema: shopSchema, Fields: map[string]string{"Found.*": "a"}},
+		"field of an input":   {At: "/g", Schema: shopSchema, Fields: map[string]string{"Filter.active": "a"}},
+		"root by other name":  {At: "/g", Schema: "schema { query: Root } type Root { a: Int }", Fields: map[string]string{"Root.a": "a"}},
+		"root name elsewhere": {At: "/g", Schema: "schema { query: Root } type Root { a: Query } type Query { a: Int }", Fields: map[string]string{"Query.a": "a"}},
+		"no such root":        {At: "/g", Schema: "type Query { a: Int }", Fields: map[string]string{"Mutation.a": "a"}},
+		"persisted":           {At: "/g", Persisted: map[string]string{"x": "{"}},
+	} {
+		if q.Check() == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: people(), GraphQL: q}
+		r := httptest.NewRequest("POST", "/g", strings.NewReader(`{"query":"{a}"}`))
+		if q.At == "/g" {
+			r.Header = http.Header{"Authorization": {"Bearer admin"}, "Content-Type": {"application/json"}}
+			w := httptest.NewRecorder()
+			g.Handler(reached).ServeHTTP(w, r)
+			if w.Code != 503 {
+				t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// What goes on has the chosen operation and what it uses, in one way to write it.
+func TestGraphQLGoesOn(t *testing.T) {
+	s := newShop(t, &guard.GraphQL{})
+	for _, tt := range []struct{ document, more, want string }{
+		{"# hello\n query  A ( $a : [Int!]! = [1,2] , $b:S=\"x\" @d(a:1) ) @e { x : y ( a : $a , b : { c : -1.5e3 , d : [ A , null , true ] } ) { ...F ... on T @i(if:$b) { z } ... { w } } } fragment F on T { f } fragment G on T { g }",
+			``, `query A($a:[Int!]!=[1 2]$b:S="x"@d(a:1))@e{x:y(a:$a b:{c:-1.5e3 d:[A null true]}){...F...on T@i(if:$b){z}...{w}}}fragment F on T{f}`},
+		{`query A { a } mutation B { ...F } fragment G on M { g } fragment F on M { ...G }`, `"operationName":"B"`, `mutation B{...F}fragment F on M{...G}fragment G on M{g}`},
+		{`query A { a } query B { b }`, `"operationName":"A"`, `query A{a}`},
+		{`query A { a }`, `"operationName":""`, `query A{a}`},
+		{`query A { a }`, `"operationName":null`, `query A{a}`},
+		{`{ a(x: "" y: "") b(x: ["" "a" ""]) }`, ``, `{a(x:"" y:"")b(x:["" "a" ""])}`},
+		{`{ a(x: "\u00e9\u{1F600}\uD83D\uDE00\/\b\"\\	") }`, ``, `{a(x:"é😀😀/\u0008\"\\\u0009")}`},
+		{"{ a(x: \"\"\"\n    one\n      two \\\"\"\" \"q\" \\n\r\n\n    three\n  \"\"\") }", ``, `{a(x:"one\u000a  two \"\"\" \"q\" \\n\u000a\u000athree")}`},
+		{"{ a(x: \"\"\"one\n    two\n     three\"\"\") }", ``, `{a(x:"one\u000atwo\u000a three")}`},
+		{`"says what it is" query A("and this" $a: Int) { a } """too""" fragment F on T { f }`, ``, `query A($a:Int){a}`},
+		{`query query { query: mutation(on: on, true: null) { fragment } }`, ``, `query query{query:mutation(on:on true:null){fragment}}`},
+	} {
+		var more []string
+		if tt.more != "" {
+			more = []string{tt.more}
+		}
+		status, code, got := s.query(t, "guest", tt.document, more...)
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: %d %s\n%s", tt.document, status, code, diff)
+		}
+		// What was written anew is written anew as it is.
+		if _, _, again := s.query(t, "guest", got); again != got {
+			t.Errorf("%s becomes %s", got, again)
+		}
+	}
+}
+
+// The envelope is written anew too, with the members that are GraphQL's.
+func TestGraphQLEnvelope(t *testing.T) {
+	s := newShop(t, &guard.GraphQL{})
+	for body, want := range map[string]string{
+		`{"query":"{a}"}`: `{"query":"{a}"}`,
+		` { "variables" : {"a": [1, {"b": "c"}]} , "query" : "{ a }" , "operationName": null, "extensions": {"x": 1} } `: `{"query":"{a}","variables":{"a": [1, {"b": "c"}]},"extensions":{"x": 1}}`,
+		`{"query":"query A{a}","operationName":"A","variables":null,"documentId":"abc","id":7,"query2":"{b}"}`:           `{"query":"query A{a}","operationName":"A"}`,
+		`[{"query":"{a}"},{"query":"{ b }","x":{}}]`:                                                                     `[{"query":"{a}"},{"query":"{b}"}]`,
+		`[{"query":"{a}"}]`: `[{"query":"{a}"}]`,
+		`{"query":"{ a(x: \"\u003c\\u00e9\ud83d\ude00\") }"}`: `{"query":"{a(x:\"<é😀\")}"}`,
+	} {
+		if status, code := s.post("guest", body); status != 204 || s.body != want {
+			t.Errorf("%s: %d %s\n%s\n%s", body, status, code, s.body, want)
+		}
+	}
+	r := httptest.NewRequest("POST", "/graphql?op=a%20b&x=1;", strings.NewReader(`{"query":"{a}"}`))
+	r.Header = http.Header{"Content-Type": {"application/json; charset=UTF-8"}, "Content-Md5": {"x"}, "Expect": {"100-continue"}}
+	if status, _ := s.ask("guest", r); status != 400 {
+		t.Errorf("a semicolon in the query: %d", status)
+	}
+	r.URL.RawQuery, r.Body = "op=a%20b&x=1", io.NopCloser(strings.NewReader(`{"query":"{a}"}`))
+	status, code := s.ask("guest", r)
+	if status != 204 {
+		t.Fatal(status, code)
+	}
+	want := http.Header{"Content-Type": {"application/json"}, "Content-Length": {"15"}, "X-Auth-Subject": {"id-of-guest"}, "X-Auth-Scope": {"guest"}}
+	if diff := cmp.Diff(want, s.asked.Header); diff != "" || s.asked.URL.RawQuery != "op=a+b&x=1" {
+		t.Errorf("%s %s", s.asked.URL.RawQuery, diff)
+	}
+	if r.Header.Get("Content-Md5") == "" || r.URL.RawQuery != "op=a%20b&x=1" {
+		t.Error("the caller's own request was changed")
+	}
+}
+
+// Decide alone has no body to judge and to write anew, so it lets nothing through.
+func TestGraphQLDecideAlone(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: people(), GraphQL: &guard.GraphQL{At: "/graphql", Fields: shopFields, Schema: shopSchema}}
+	for _, method := range []string{"GET", "POST", "OPTIONS"} {
+		r := httptest.NewRequest(method, "/graphql?query={me{id}}", strings.NewReader(`{"query":"{ me { id } }"}`))
+		r.Header = http.Header{"Authorization": {"Bearer admin"}, "Content-Type": {"application/json"}}
+		if claims, err := g.Decide(r); claims != nil || err == nil || !strings.Contains(err.Error(), string(jeton.Unavailable)) {
+			t.Errorf("%s: %v, %v", method, claims, err)
+		}
+		r.Header.Set("Authorization", "Bearer nobody")
+		if _, err := g.Decide(r); err == nil || strings.Contains(err.Error(), string(jeton.Unavailable)) {
+			t.Errorf("%s with a bad token: %v", method, err)
+		}
+	}
+}
+
+// Where fields have a table, the paths beside it lead nowhere: many a server
+// executes GraphQL at more than one.
+func TestGraphQLBesideTheEndpoint(t *testing.T) {
+	closed := newShop(t, &guard.GraphQL{Fields: shopFields, Schema: shopSchema})
+	open := newShop(t, &guard.GraphQL{})
+	for path, want := range map[string]int{
+		"/graphql/": 403, "/GraphQL": 403, "/graphql/x": 403, "/GRAPHQL/": 403, "/graphql/batch": 403, "/graphiql": 204, "/graphqlx": 204, "/": 204,
+	} {
+		r := func() *http.Request {
+			r := httptest.NewRequest("POST", path, strings.NewReader(`{"query":"{ secrets { text } }"}`))
+			r.Header.Set("Authorization", "Bearer guest")
+			return r
+		}
+		w := httptest.NewRecorder()
+		open.ServeHTTP(w, r())
+		if w.Code != want {
+			t.Errorf("without a table %s: %d, want %d", path, w.Code, want)
+		}
+		w = httptest.NewRecorder()
+		closed.ServeHTTP(w, r())
+		if w.Code != 403 {
+			t.Errorf("with a table %s: %d, want 403", path, w.Code)
+		}
+	}
+}
+
+// Persisted documents, in Apollo's protocol.
+func TestGraphQLPersisted(t *testing.T) {
+	const me, users = `{ me { id } }`, `{ users { id } }`
+	q := &guard.GraphQL{Schema: shopSchema, Fields: shopFields, GET: true, Persisted: map[string]string{"known": me, "for-agents": users}}
+	s := newShop(t, q)
+	extension := func(hash string) string {
+		return `"extensions":{"x":1,"persistedQuery":{"version":1,"sha256Hash":"` + hash + `"}}`
+	}
+	hash := sum(`{ me { name } }`)
+	for _, tt := range []struct {
+		body, token string
+		want        int
+		code, sent  string
+	}{
+		{`{` + extension("known") + `}`, "guest", 204, "", `{"query":"{me{id}}","extensions":{"x":1}}`},
+		{`{` + extension("for-agents") + `}`, "guest", 403, "FORBIDDEN", ""},
+		{`{` + extension("for-agents") + `}`, "agent", 204, "", `{"query":"{users{id}}","extensions":{"x":1}}`},
+		{`{` + extension(hash) + `}`, "guest", 200, "PERSISTED_QUERY_NOT_FOUND", ""},
+		{`{"query":"{ me { id } }",` + extension(hash) + `}`, "guest", 400, "BAD_REQUEST", ""}, // of another document
+		{`{"query":"{ me { id } }",` + extension("known") + `}`, "guest", 400, "BAD_REQUEST", ""},
+		{`{` + extension(hash) + `}`, "guest", 200, "PERSISTED_QUERY_NOT_FOUND", ""},
+		{`{"query":"{ me { name } }",` + extension(hash) + `}`, "guest", 204, "", `{"query":"{me{name}}","extensions":{"x":1}}`},
+		{`{` + extension(hash) + `}`, "guest", 204, "", `{"query":"{me{name}}","extensions":{"x":1}}`},
+		{`{` + extension(strings.ToUpper(hash)) + `}`, "guest", 200, "PERSISTED_QUERY_NOT_FOUND", ""},
+		{`{"extensions":{"persistedQuery":{"version":2,"sha256Hash":"known"}}}`, "guest", 400, "BAD_REQUEST", ""},
+		{`{"query":"{ me { id } }","extensions":{"PersistedQuery":{"version":1,"sha256Hash":"known"}}}`, "guest", 400, "BAD_REQUEST", ""},
+		{`{"query":"{ me { id } }","extensions":{"persisted\u0051uery":{"version":1,"sha256Hash":"known"}}}`, "guest", 400, "BAD_REQUEST", ""},
+		{`{"query":"{ me { id } }","extensions":{"persistedQuery":{"version":1,"sha256Hash":"known"},"persistedQuery":null}}`, "guest", 400, "BAD_REQUEST", ""},
+		{`{"query":"{ me { id } }","extensions":[]}`, "guest", 400, "BAD_REQUEST", ""},
+		{`{"documentId":"known"}`, "guest", 400, "BAD_REQUEST", ""},
+	} {
+		status, code := s.post(tt.token, tt.body)
+		if status != tt.want || code != tt.code || s.body != tt.sent {
+			t.Errorf("%s as %s: %d %s %s, want %d %s %s", tt.body, tt.token, status, code, s.body, tt.want, tt.code, tt.sent)
+		}
+	}
+	// One that no document fits is not remembered.
+	bad := `{ me { nothing } }`
+	if status, code := s.post("guest", `{"query":`+quoted(bad)+`,`+extension(sum(bad))+`}`); status != 400 {
+		t.Error(status, code)
+	}
+	if _, code := s.post("guest", `{`+extension(sum(bad))+`}`); code != "PERSISTED_QUERY_NOT_FOUND" {
+		t.Error(code)
+	}
+	// By GET, as Apollo's client asks where a cache is in front.
+	r := httptest.NewRequest("GET", "/graphql?"+url.Values{"extensions": {`{"persistedQuery":{"version":1,"sha256Hash":"known"}}`}}.Encode(), nil)
+	r.Header.Set("X-Apollo-Operation-Name", "A")
+	if status, code := s.ask("guest", r); status != 204 || s.asked.URL.RawQuery != "query=%7Bme%7Bid%7D%7D" {
+		t.Error(status, code)
+	}
+}
