@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
@@ -16,10 +17,14 @@ import (
 
 // serveIntrospect answers what a token is (RFC 7662). Whoever asks learns about
 // its own tokens and about those whose audience it is; everything else is not
-// active, whether it exists or not.
+// active, whether it exists or not. A guard learns about all that a call can
+// wear.
 func (r *Realm) serveIntrospect(w http.ResponseWriter, req *http.Request) {
 	r.serveForm(w, req, "introspect", func(ctx context.Context, a *attempt, p *party, bearer jeton.Secret) (map[string]any, error) {
 		inactive := map[string]any{"active": false}
+		if p.guard != "" {
+			return r.introspectForGuard(ctx, bearer)
+		}
 		if f, err := r.families.find(ctx, bearer); err == nil {
 			return r.introspectRefresh(ctx, f, p, bearer)
 		} else if !jeton.Refused(err) {
@@ -35,11 +40,16 @@ func (r *Realm) serveIntrospect(w http.ResponseWriter, req *http.Request) {
 		if !t.has(p.name()) && !slices.Contains(t.audience, p.clientID()) {
 			return inactive, nil
 		}
-		return present(map[string]any{
-			"active": true, "token_type": "Bearer", "iss": r.url, "jti": t.id, "sub": t.subject,
-			"client_id": t.clientID, "tenant_id": t.tenant, "scope": t.scope.String(),
-			"aud": single(t.audience), "iat": t.issued.Unix(), "exp": t.expiry.Unix(),
-		}), nil
+		return r.introspected(t), nil
+	})
+}
+
+// introspected says of a good access token what RFC 7662 section 2.2 has words for.
+func (r *Realm) introspected(t *token) map[string]any {
+	return present(map[string]any{
+		"active": true, "token_type": "Bearer", "iss": r.url, "jti": t.id, "sub": t.subject,
+		"client_id": t.clientID, "tenant_id": t.tenant, "scope": t.scope.String(),
+		"aud": single(t.audience), "iat": t.issued.Unix(), "exp": t.expiry.Unix(),
 	})
 }
 
@@ -121,12 +131,17 @@ func (r *Realm) serveRevoke(w http.ResponseWriter, req *http.Request) {
 		if err := r.accept(ctx, a); err != nil {
 			return nil, err
 		}
-		_, err = r.store.Put(ctx, store.Record{Key: r.revokedKey(t.id), Due: t.expiry, Value: []byte(`{"v":1}`)})
-		if errors.Is(err, store.ErrConflict) {
-			err = nil // somebody else revoked it in this moment
-		}
-		return nil, err
+		return nil, r.endToken(ctx, t.id, t.expiry)
 	})
+}
+
+// endToken ends an access token by itself. Due is when it would have expired.
+func (r *Realm) endToken(ctx context.Context, id string, due time.Time) error {
+	_, err := r.store.Put(ctx, store.Record{Key: r.revokedKey(id), Due: due, Value: []byte(`{"v":1}`)})
+	if errors.Is(err, store.ErrConflict) {
+		return nil // somebody else revoked it in this moment
+	}
+	return err
 }
 
 // serveForm answers a request that authenticates like a login and is about one
@@ -198,6 +213,11 @@ func (r *Realm) caller(ctx context.Context, req *http.Request, form url.Values, 
 	vars := jeton.Vars{}
 	if tenant := form.Get("tenant_id"); tenant != "" {
 		vars["tenant_id"] = tenant
+	}
+	if a.entry.Action == "introspect" {
+		if name, err := r.guard(req, a); name != "" || err != nil {
+			return &party{guard: name}, err
+		}
 	}
 	name, secret, basic := req.BasicAuth()
 	inBody := form.Get("client_secret") != ""

@@ -131,6 +131,26 @@ func (l *limits) wrongRefresh(ip netip.Addr) error {
 	return slowDown(l.limiter.Attempt(l.rule("ip", "wrong refresh token", network(ip))...))
 }
 
+// wrongGuard counts a guard's key that is not good. Whoever holds a good one
+// never comes here, so no flood can stop a guard.
+func (l *limits) wrongGuard(ip netip.Addr) error {
+	rules := l.rule("ip", "wrong guard key", network(ip))
+	if rules == nil {
+		key := store.Key(l.realm, "ip", "guess", "guard", network(ip))
+		rules = []limit.Rule{{Key: key, Count: networkGuessRate.Count, Per: networkGuessRate.Per}}
+	}
+	return slowDown(l.limiter.Attempt(rules...))
+}
+
+// canary counts a canary of a guard: 2 a second from one network, and 20 from
+// everywhere.
+func (l *limits) canary(guard string, ip netip.Addr) error {
+	return slowDown(l.limiter.Attempt(
+		limit.Rule{Key: store.Key(l.realm, "canary", guard, network(ip)), Count: 120, Per: time.Minute},
+		limit.Rule{Key: store.Key(l.realm, "canary", guard), Count: 1200, Per: time.Minute},
+	))
+}
+
 func slowDown(wait time.Duration) error {
 	if wait <= 0 {
 		return nil

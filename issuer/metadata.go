@@ -29,6 +29,10 @@ func (r *Realm) serveMetadata(w http.ResponseWriter, req *http.Request) {
 	if path := r.dialect.Login.Path(); !strings.Contains(path, "$") {
 		metadata["token_endpoint"] = r.url + path // one for all tenants; with a tenant in its path there is none
 	}
+	if len(r.guards) > 0 {
+		metadata["revocations_endpoint"] = r.url + revocationsPath
+		metadata["introspection_endpoint_auth_methods_supported"] = append(methods, "Bearer")
+	}
 	if order := r.dialect.Scope.Order; len(order) > 0 {
 		metadata["scopes_supported"] = order
 	}

@@ -17,6 +17,7 @@ type party struct {
 	user     *directory.User
 	client   *directory.Client
 	key      *directory.APIKey // stood next to the password
+	guard    string            // name of the guard that it is, and nothing else
 	counters map[string]uint64 // :: "kind/id" -> generation; whoever raises one ends the tokens
 }
 

@@ -32,6 +32,7 @@ import (
 	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/keys"
 	"github.com/jetonhq/jeton/limit"
+	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	Rate            map[string]dialect.Rate // :: "username", "client_id" or "ip" -> logins allowed; nil: the dialect's; empty: none
 	Alg             string                  // of the signing keys that are made; empty: the dialect's, or ES256
 
+	Guards []Guard // who may follow the revocations and introspect every token; none: nobody
+
 	Logger  *slog.Logger   // nil: slog.Default
 	Limiter *limit.Limiter // shared between realms; nil: one of its own
 }
@@ -64,9 +67,10 @@ const (
 
 	maxBody = 1 << 20 // bytes of a request
 
-	jwksPath       = "/.well-known/jwks.json"
-	introspectPath = "/introspect"
-	revokePath     = "/revoke"
+	jwksPath        = "/.well-known/jwks.json"
+	introspectPath  = "/introspect"
+	revokePath      = "/revoke"
+	revocationsPath = "/revocations"
 )
 
 // A Realm issues tokens in one dialect. It is safe for concurrent use.
@@ -79,6 +83,8 @@ type Realm struct {
 	ring      *keys.Ring
 	families  *families
 	limits    *limits
+	guards    []guard
+	ended     *revocation.Log // what ended before its time, and who follows it
 	logger    *slog.Logger
 	trusted   []netip.Prefix
 	password  bool
@@ -126,6 +132,9 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	}
 	r.ring.Retention = r.lifetime + time.Hour // so that a key outlives the tokens that another process still signs with it
 	order := c.Dialect.Scope.Order
+	if err = r.openRevocations(ctx, c.Guards); err != nil {
+		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
+	}
 	r.directory, err = directory.Open(ctx, c.Store, c.Audit, c.Name, directory.Settings{
 		Tenanted: c.Dialect.Login.Has("tenant_id"), Scopes: order, ScopeRequiredForKeys: len(order) > 0,
 	})
@@ -199,7 +208,7 @@ func (r *Realm) Keys() *keys.Ring { return r.ring }
 // for whatever method. The path is relative to the realm.
 func (r *Realm) Answers(req *http.Request) bool {
 	switch req.URL.Path {
-	case wellKnown, jwksPath, introspectPath, revokePath:
+	case wellKnown, jwksPath, introspectPath, revokePath, revocationsPath:
 		return true
 	}
 	_, _, err := r.dialect.ReadRequest(req, nil)
@@ -218,6 +227,8 @@ func (r *Realm) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.serveIntrospect(w, req)
 	case revokePath:
 		r.serveRevoke(w, req)
+	case revocationsPath:
+		r.serveRevocations(w, req)
 	default:
 		r.serveDialect(w, req)
 	}

@@ -168,6 +168,13 @@ func (s *Server) Sweep(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Close ends the streams of revocations of all realms; see [Realm.Close].
+func (s *Server) Close() {
+	for _, m := range s.mounts {
+		m.realm.Close()
+	}
+}
+
 // health remembers an answer for a moment, since asking costs a write and
 // anyone may ask.
 type health struct {

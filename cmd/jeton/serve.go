@@ -293,6 +293,9 @@ func (s *server) wait(ctx context.Context) (err error) {
 func (s *server) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
+	if s.issuer != nil {
+		s.issuer.Close() // the guards that follow would stay
+	}
 	var all sync.WaitGroup
 	for _, f := range s.fronts {
 		all.Go(func() {
