@@ -16,26 +16,34 @@ const redacted = "[redacted]"
 // unexported field, which fmt would read past any method, leaks nothing either.
 //
 // The zero Secret is the empty one. Compare with [Secret.Equal], never with ==.
-type Secret struct{ text *string }
+type Secret struct {
+	text *string
+	from int // where in *text the secret begins
+}
 
 // NewSecret wraps s.
 func NewSecret(s string) Secret {
 	if s == "" {
 		return Secret{}
 	}
-	return Secret{&s}
+	return Secret{text: &s}
 }
+
+// SecretIn returns the secret that stands in *text from a byte on, and copies
+// nothing: a token in the header of a request costs no allocation. *text is not
+// to change as long as the secret is in use.
+func SecretIn(text *string, from int) Secret { return Secret{text, from} }
 
 // Reveal returns the text. A call of Reveal is a place to look at in review.
 func (s Secret) Reveal() string {
-	if s.text == nil {
+	if s.text == nil || s.from > len(*s.text) {
 		return ""
 	}
-	return *s.text
+	return (*s.text)[s.from:]
 }
 
 // IsZero reports whether the secret is empty.
-func (s Secret) IsZero() bool { return s.text == nil || *s.text == "" }
+func (s Secret) IsZero() bool { return s.text == nil || s.from >= len(*s.text) }
 
 // Equal compares in a time that depends on neither text.
 func (s Secret) Equal(t Secret) bool {

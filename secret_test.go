@@ -66,9 +66,10 @@ func newHolder() *holder {
 }
 
 func TestSecretIsRedactedByEveryVerb(t *testing.T) {
-	s := jeton.NewSecret(canary)
+	s, worn := jeton.NewSecret(canary), "Bearer "+canary
 	values := map[string]any{
 		"secret":         s,
+		"part of a text": jeton.SecretIn(&worn, 7),
 		"pointer":        &s,
 		"struct":         *newHolder(),
 		"struct pointer": newHolder(),

@@ -37,14 +37,37 @@ func (c *Call) holes() []string {
 	return names
 }
 
-// Headers returns the names of the headers in which a call carries
-// credentials, Authorization among them.
+// Headers returns the names of the headers in which a call can carry
+// credentials, in whichever way it wears them; Authorization is the first.
 func (c *Call) Headers() []string {
 	names := []string{"Authorization"}
-	for _, f := range c.headers {
-		names = append(names, http.CanonicalHeaderKey(f.name))
+	for _, way := range c.ways() {
+		for _, f := range way.headers {
+			if name := http.CanonicalHeaderKey(f.name); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
 	}
 	return names
+}
+
+// ways returns the ways to wear the token, the vendor's first one first.
+func (c *Call) ways() []*Call { return append([]*Call{c}, c.accept...) }
+
+// StripQuery returns an encoded query without the parameters that can carry
+// credentials. It is the same text if there are none.
+func (c *Call) StripQuery(query string) string {
+	if query == "" {
+		return ""
+	}
+	for _, way := range c.ways() {
+		for _, f := range way.query {
+			if len(f.value.holes()) > 0 {
+				query = stripQuery(query, f.name)
+			}
+		}
+	}
+	return query
 }
 
 // Path returns the path that every call's URL begins with; "" if none.
@@ -159,8 +182,8 @@ func (w *Worn) Write(r *http.Request) {
 	if len(w.query) == 0 {
 		return
 	}
-	if r.URL.RawQuery != "" {
-		w.strip(r.URL)
+	for _, f := range w.query {
+		r.URL.RawQuery = stripQuery(r.URL.RawQuery, f.name)
 	}
 	if r.URL.RawQuery != "" {
 		r.URL.RawQuery += "&"
@@ -168,17 +191,21 @@ func (w *Worn) Write(r *http.Request) {
 	r.URL.RawQuery += w.append
 }
 
-// strip takes the parameters that could be read as a credential out of u.
-func (w *Worn) strip(u *url.URL) {
+// stripQuery returns an encoded query without what a server may read as a
+// parameter of that name.
+func stripQuery(query, name string) string {
 	mine := func(text string) bool {
-		name, _, _ := strings.Cut(text, "=")
-		name, err := url.QueryUnescape(name)
-		return err == nil && slices.ContainsFunc(w.query, func(f field) bool { return f.name == name })
+		got, _, _ := strings.Cut(text, "=")
+		got, err := url.QueryUnescape(got)
+		return err == nil && got == name
 	}
-	kept := slices.DeleteFunc(strings.Split(u.RawQuery, "&"), func(text string) bool {
+	if query == "" {
+		return ""
+	}
+	kept := slices.DeleteFunc(strings.Split(query, "&"), func(text string) bool {
 		return slices.ContainsFunc(strings.Split(text, ";"), mine) // some servers split there too
 	})
-	u.RawQuery = strings.Join(kept, "&")
+	return strings.Join(kept, "&")
 }
 
 // Format writes "[redacted]", whatever the verb.
@@ -190,7 +217,7 @@ func (w *Worn) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")
 // invalid_token if what must go with the token is missing.
 func (d *Dialect) ReadCall(r *http.Request) (jeton.Vars, error) {
 	var first error
-	for _, c := range append([]*Call{d.Call}, d.Call.accept...) {
+	for _, c := range d.Call.ways() {
 		vars, err := c.read(r, d.optional)
 		if err == nil {
 			return vars, nil
@@ -202,6 +229,51 @@ func (d *Dialect) ReadCall(r *http.Request) (jeton.Vars, error) {
 	return nil, first
 }
 
+// Bearer finds the token that an API call wears, and what goes with it by
+// name. It judges as [Dialect.ReadCall] does. Where nothing but a bearer token
+// is worn it allocates nothing: vars is nil then, and the token is good as long
+// as nobody writes over the header's text.
+func (d *Dialect) Bearer(r *http.Request) (token jeton.Secret, vars jeton.Vars, err error) {
+	if d.Call.plain() {
+		// Whatever is wrong is put into words below.
+		if token, err := bearer(r); err == nil {
+			return token, nil, nil
+		}
+	}
+	if vars, err = d.ReadCall(r); err != nil {
+		return jeton.Secret{}, nil, err
+	}
+	if vars["access_token"] == "" {
+		return jeton.Secret{}, nil, ErrNoCredentials
+	}
+	return jeton.NewSecret(vars["access_token"]), vars, nil
+}
+
+// plain reports whether all that a call wears is the token, as its bearer.
+func (c *Call) plain() bool {
+	return len(c.bearer) == 1 && c.bearer[0].hole == "access_token" &&
+		c.basic == nil && len(c.headers) == 0 && len(c.query) == 0 && len(c.accept) == 0
+}
+
+// bearer returns the bearer token (RFC 6750 section 2.1) and allocates nothing.
+func bearer(r *http.Request) (jeton.Secret, error) {
+	token, ok, err := scheme(r, "Bearer")
+	if err != nil {
+		return jeton.Secret{}, err
+	}
+	if !ok || token == "" {
+		return jeton.Secret{}, ErrNoCredentials
+	}
+	if strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, ',') >= 0 || strings.IndexByte(token, '\t') >= 0 ||
+		!utf8.ValidString(token) {
+		return jeton.Secret{}, errBearer
+	}
+	text := &r.Header["Authorization"][0]
+	return jeton.SecretIn(text, len(*text)-len(token)), nil
+}
+
+var errBearer = jeton.Refuse(jeton.InvalidRequest, "the bearer token is malformed")
+
 func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, error) {
 	vars := jeton.Vars{}
 	fits := 0
@@ -211,15 +283,12 @@ func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, er
 		}
 	}
 	if c.bearer != nil {
-		token, ok, err := scheme(r, "Bearer")
+		token, err := bearer(r)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || token == "" {
-			return nil, ErrNoCredentials
-		}
-		if !utf8.ValidString(token) || strings.ContainsAny(token, " \t,") || !c.bearer.read(token, vars) {
-			return nil, jeton.Refuse(jeton.InvalidRequest, "the bearer token is malformed")
+		if !c.bearer.read(token.Reveal(), vars) {
+			return nil, errBearer
 		}
 	}
 	if c.basic != nil {
@@ -301,11 +370,17 @@ func (d *Dialect) WriteTokenError(w http.ResponseWriter, realm string, err error
 }
 
 // WriteCallError writes a refusal of an API call: RFC 6750 section 3 unless
-// the dialect says otherwise. What is neither a [*jeton.Error] nor
+// the dialect says otherwise. That section wants no error code in the answer to
+// a call without a token, so in a standard dialect there is none; a vendor's
+// clients find the code of a token that is not good. What is neither a [*jeton.Error] nor
 // [ErrNoCredentials] could not be decided and is 503.
 func (d *Dialect) WriteCallError(w http.ResponseWriter, realm string, err error) {
 	if errors.Is(err, ErrNoCredentials) {
 		w.Header().Set("WWW-Authenticate", "Bearer realm="+quoted(realm))
+		if _, own := d.Errors[jeton.InvalidToken]; d.Standard && !own {
+			writeBody(w, http.StatusUnauthorized, "application/json", []byte("{}"))
+			return
+		}
 		d.writeError(w, http.StatusUnauthorized, jeton.Refuse(jeton.InvalidToken, "the call carries no access token"))
 		return
 	}

@@ -311,7 +311,7 @@ func readHeaders(r *http.Request, headers []field, optional func(string) bool, i
 // scheme returns what follows an authentication scheme in the Authorization
 // header. The scheme's case does not matter (RFC 9110 section 11.1).
 func scheme(r *http.Request, name string) (credentials string, ok bool, err error) {
-	list := r.Header.Values("Authorization")
+	list := r.Header["Authorization"]
 	if len(list) > 1 {
 		return "", false, jeton.Refuse(jeton.InvalidRequest, "the header Authorization stands twice")
 	}

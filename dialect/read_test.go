@@ -280,6 +280,8 @@ func TestWriteErrors(t *testing.T) {
 		{"web1on1", true, jeton.Refuse(jeton.InvalidToken, "expired"), 403, `Bearer realm="r", error="invalid_token", error_description="expired"`, `{"error":"invalid_token","error_description":"expired"}`},
 		{"web1on1", true, dialect.ErrNoCredentials, 401, `Bearer realm="r"`, `{"error":"invalid_token","error_description":"the call carries no access token"}`},
 		{"web1on1", true, &jeton.Error{Code: jeton.InsufficientScope, Scope: jeton.Scope{"admin"}}, 403, `Bearer realm="r", error="insufficient_scope", scope="admin"`, `{"error":"insufficient_scope"}`},
+		{"oauth2", true, dialect.ErrNoCredentials, 401, `Bearer realm="r"`, `{}`},
+		{"alvys", true, dialect.ErrNoCredentials, 401, `Bearer realm="r"`, `{}`},
 		{"oauth2", true, errors.New("disk on fire"), 503, "", `{"error":"temporarily_unavailable","error_description":"the token could not be checked; try again later"}`},
 		{"oauth2", false, errors.New("disk on fire"), 503, "", `{"error":"server_error","error_description":"the request could not be decided; try again later"}`},
 		{"oauth2", false, jeton.Refuse(jeton.InvalidClient, ""), 401, `Basic realm="r"`, `{"error":"invalid_client"}`},
