@@ -216,17 +216,13 @@ func (w *Worn) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")
 // invalid_request if a credential stands twice or is malformed, or one with
 // invalid_token if what must go with the token is missing.
 func (d *Dialect) ReadCall(r *http.Request) (jeton.Vars, error) {
-	var first error
 	for _, c := range d.Call.ways() {
-		vars, err := c.read(r, d.optional)
-		if err == nil {
-			return vars, nil
-		}
-		if first == nil || errors.Is(first, ErrNoCredentials) {
-			first = err
+		// What is malformed is not asked whether it fits otherwise.
+		if vars, err := c.read(r, d.optional); !errors.Is(err, ErrNoCredentials) {
+			return vars, err
 		}
 	}
-	return nil, first
+	return nil, ErrNoCredentials
 }
 
 // Bearer finds the token that an API call wears, and what goes with it by

@@ -155,6 +155,22 @@ func FuzzBearer(f *testing.F) {
 	})
 }
 
+// A token that is malformed in one way is not saved by a good one in another.
+func TestMalformedAndGood(t *testing.T) {
+	d := wearing(t, wearings[7])
+	for _, worn := range []http.Header{
+		{"Authorization": {"Bearer a,b"}},
+		{"Authorization": {"Bearer a", "Bearer a"}},
+		{"Authorization": {"Bearer a"}, "X-Token": {"a", "b"}},
+	} {
+		r := httptest.NewRequest("GET", "/x?t=good", nil)
+		r.Header = worn
+		if _, _, err := d.Bearer(r); !errors.Is(err, jeton.InvalidRequest) {
+			t.Errorf("%v: %v, want invalid_request", worn, err)
+		}
+	}
+}
+
 // The plain case costs no allocation, whatever the length of the token.
 func TestBearerAllocates(t *testing.T) {
 	d := wearing(t, wearings[0])
