@@ -253,7 +253,7 @@ func (c *Call) plain() bool {
 
 // bearer returns the bearer token (RFC 6750 section 2.1) and allocates nothing.
 func bearer(r *http.Request) (jeton.Secret, error) {
-	token, ok, err := scheme(r, "Bearer")
+	token, in, ok, err := scheme(r, "Bearer")
 	if err != nil {
 		return jeton.Secret{}, err
 	}
@@ -264,8 +264,7 @@ func bearer(r *http.Request) (jeton.Secret, error) {
 		!utf8.ValidString(token) {
 		return jeton.Secret{}, errBearer
 	}
-	text := &r.Header["Authorization"][0]
-	return jeton.SecretIn(text, len(*text)-len(token)), nil
+	return jeton.SecretIn(in, len(*in)-len(token)), nil
 }
 
 var errBearer = jeton.Refuse(jeton.InvalidRequest, "the bearer token is malformed")
@@ -288,7 +287,7 @@ func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, er
 		}
 	}
 	if c.basic != nil {
-		if _, ok, err := scheme(r, "Basic"); err != nil || !ok {
+		if _, _, ok, err := scheme(r, "Basic"); err != nil || !ok {
 			return nil, ErrNoCredentials
 		}
 		if err := readBasic(r, c.basic, vars, &fits); err != nil {

@@ -309,22 +309,23 @@ func readHeaders(r *http.Request, headers []field, optional func(string) bool, i
 }
 
 // scheme returns what follows an authentication scheme in the Authorization
-// header. The scheme's case does not matter (RFC 9110 section 11.1).
-func scheme(r *http.Request, name string) (credentials string, ok bool, err error) {
+// header, and that header's text, of which it is the end. The scheme's case does
+// not matter (RFC 9110 section 11.1).
+func scheme(r *http.Request, name string) (credentials string, in *string, ok bool, err error) {
 	list := r.Header["Authorization"]
 	if len(list) > 1 {
-		return "", false, jeton.Refuse(jeton.InvalidRequest, "the header Authorization stands twice")
+		return "", nil, false, jeton.Refuse(jeton.InvalidRequest, "the header Authorization stands twice")
 	}
 	if len(list) == 0 {
-		return "", false, nil
+		return "", nil, false, nil
 	}
 	got, rest, _ := strings.Cut(list[0], " ")
-	return strings.TrimLeft(rest, " "), strings.EqualFold(got, name), nil
+	return strings.TrimLeft(rest, " "), &list[0], strings.EqualFold(got, name), nil
 }
 
 // basicPair splits Basic credentials (RFC 7617 section 2).
 func basicPair(r *http.Request) (user, password string, ok bool, err error) {
-	credentials, ok, err := scheme(r, "Basic")
+	credentials, _, ok, err := scheme(r, "Basic")
 	if err != nil || !ok {
 		return "", "", false, err
 	}
@@ -355,7 +356,7 @@ func readBasic(r *http.Request, p *pair, into jeton.Vars, fits *int) error {
 }
 
 func readBearer(r *http.Request, bearer value, into jeton.Vars, fits *int) error {
-	token, ok, err := scheme(r, "Bearer")
+	token, _, ok, err := scheme(r, "Bearer")
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -46,8 +47,15 @@ type Guard struct {
 	// GraphQL is the GraphQL endpoint of the API. Nil: it has none.
 	GraphQL *GraphQL
 
-	// KeepCredentials leaves the headers that carry the token, and what goes
-	// with it, in the request. False: what is behind the guard sees the
+	// Routes say what calls need that the permission table does not name, or
+	// names otherwise: they come before it. Nil: there are none.
+	Routes []Route
+
+	// Permissions is the permission table. Nil: that of the dialect.
+	Permissions dialect.Permissions
+
+	// KeepCredentials leaves the headers, and the parameters of the query, that carry
+	// the token, and what goes with it, in the request. False: what is behind the guard sees the
 	// identity headers only, and cannot lose a token that it never had.
 	KeepCredentials bool
 
@@ -102,6 +110,18 @@ type Guard struct {
 	// Logger hears of calls that could not be decided or forwarded. Nil: nobody
 	// does.
 	Logger *slog.Logger
+
+	once   sync.Once // makes the policy
+	policy *policy
+	wrong  error
+}
+
+// Check reports what is wrong with the routes and the permission table: two
+// routes that cannot be told apart, a permission or a scope that does not
+// exist. A guard of which Check has something to say refuses every call.
+func (g *Guard) Check() error {
+	g.once.Do(func() { g.policy, g.wrong = newPolicy(g) })
+	return g.wrong
 }
 
 // Handler returns a middleware that calls next for good calls only. There the
@@ -159,19 +179,23 @@ func (g *Guard) limit(w http.ResponseWriter, r *http.Request) error {
 //     good.
 //   - Credentials that the token is bound to are in the call, and they are
 //     those ones.
-//   - If the dialect has a permission table, it names the route and a scope of
-//     the token is enough for it. Without a table a good token suffices,
-//     whatever the route and the method.
+//   - The most specific of the routes that name the call, else the permission
+//     table, says what it needs, and the token has it. Where there are routes or
+//     a table, what they do not name is refused; where there are neither, a good
+//     token suffices, whatever the path and the method.
 //   - A call to the GraphQL endpoint is judged by the document in its body, which
 //     goes on as it was read and not as it came. So only [Guard.Handler] and
 //     [Guard.Proxy] can let it through; Decide itself could not decide it.
 //
-// TRACE and CONNECT are refused always. OPTIONS is a method like others: it
-// needs a token, and a permission table knows no verb for it.
+// TRACE and CONNECT are refused always. HEAD is judged as GET. OPTIONS is a
+// method like others: it needs a token, and a route of its own where there are
+// routes or a table.
 //
 // The error is [dialect.ErrNoCredentials], a [*dialect.MethodError], or a
 // [*jeton.Error]: invalid_request, invalid_token, insufficient_scope, or
 // temporarily_unavailable if the call could not be decided.
+//
+// To decide about a token that the verifier knows allocates nothing.
 func (g *Guard) Decide(r *http.Request) (*jeton.Claims, error) {
 	claims, err := g.decide(r)
 	if err == nil && g.GraphQL.at(r.URL.Path) {
@@ -182,29 +206,24 @@ func (g *Guard) Decide(r *http.Request) (*jeton.Claims, error) {
 
 // decide is Decide, but for the document of a GraphQL call.
 func (g *Guard) decide(r *http.Request) (*jeton.Claims, error) {
-	if !canonical(r.URL) {
-		return nil, jeton.Refuse(jeton.InvalidRequest, "the path is not in its canonical form")
+	if err := g.wellFormed(r); err != nil {
+		return nil, err
 	}
-	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
-		return nil, &dialect.MethodError{Allow: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}}
-	}
-	vars, err := g.Dialect.ReadCall(r)
+	bearer, others, err := g.Dialect.Bearer(r)
 	if err != nil {
 		return nil, err
 	}
-	if len(r.Header["Authorization"]) > 0 && inQuery(r.URL, "access_token") {
+	if r.URL.RawQuery != "" && len(r.Header["Authorization"]) > 0 && inQuery(r.URL.RawQuery, "access_token") {
 		return nil, jeton.Refuse(jeton.InvalidRequest, "the call wears a token in two ways") // RFC 6750 section 2
-	}
-	bearer := jeton.NewSecret(vars["access_token"])
-	if bearer.IsZero() {
-		return nil, dialect.ErrNoCredentials
 	}
 	claims, err := g.verify(r.Context(), bearer)
 	if err != nil {
 		return nil, err
 	}
-	if err := bound(claims, vars); err != nil {
-		return nil, err
+	if len(claims.Bound) > 0 {
+		if err := bound(claims, others); err != nil {
+			return nil, err
+		}
 	}
 	if err := g.permit(r.Method, r.URL.Path, claims); err != nil {
 		return nil, err
@@ -212,12 +231,53 @@ func (g *Guard) decide(r *http.Request) (*jeton.Claims, error) {
 	return claims, nil
 }
 
-func inQuery(u *url.URL, name string) bool {
-	if u.RawQuery == "" {
+// wellFormed refuses calls that no token can make good.
+func (g *Guard) wellFormed(r *http.Request) error {
+	if err := g.Check(); err != nil {
+		return undecided(err)
+	}
+	if !canonical(r.URL) {
+		return jeton.Refuse(jeton.InvalidRequest, "the path is not in its canonical form")
+	}
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+		return &dialect.MethodError{Allow: everyMethod}
+	}
+	return nil
+}
+
+// permit refuses what the claims do not allow.
+func (g *Guard) permit(method, path string, claims *jeton.Claims) error {
+	if v := g.policy.judge(method, path, claims); v.finding != allowed {
+		return g.policy.err(v, path)
+	}
+	return nil
+}
+
+// inQuery reports whether a server may read a parameter of that name in an
+// encoded query. Some separate parameters by semicolons.
+func inQuery(query, name string) bool {
+	if !strings.Contains(query, name) && strings.IndexByte(query, '%') < 0 && strings.IndexByte(query, '+') < 0 {
 		return false
 	}
-	query, _ := url.ParseQuery(u.RawQuery) // has whatever could be read
-	return query.Has(name)
+	for query != "" {
+		i := strings.IndexAny(query, "&;")
+		text := query
+		if i < 0 {
+			query = ""
+		} else {
+			text, query = query[:i], query[i+1:]
+		}
+		text, _, _ = strings.Cut(text, "=")
+		if text == name {
+			return true
+		}
+		if strings.ContainsAny(text, "%+") {
+			if decoded, err := url.QueryUnescape(text); err == nil && decoded == name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // verify asks the verifier. Its error is invalid_token if the verifier says so
@@ -230,6 +290,8 @@ func (g *Guard) verify(ctx context.Context, bearer jeton.Secret) (claims *jeton.
 	}()
 	claims, err = g.Verifier.Verify(ctx, bearer)
 	switch {
+	case err == nil && claims != nil:
+		return claims, nil
 	case errors.Is(err, jeton.InvalidToken):
 		if e, ok := errors.AsType[*jeton.Error](err); ok && e.Code == jeton.InvalidToken {
 			return nil, e
@@ -237,10 +299,8 @@ func (g *Guard) verify(ctx context.Context, bearer jeton.Secret) (claims *jeton.
 		return nil, &jeton.Error{Code: jeton.InvalidToken, Description: "the access token is not good", Cause: err}
 	case err != nil:
 		return nil, undecided(fmt.Errorf("guard: verify: %w", err))
-	case claims == nil:
-		return nil, undecided(errors.New("guard: verify: neither claims nor error"))
 	}
-	return claims, nil
+	return nil, undecided(errors.New("guard: verify: neither claims nor error"))
 }
 
 func undecided(cause error) *jeton.Error {

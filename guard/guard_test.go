@@ -52,13 +52,17 @@ func people() verifier {
 	return v
 }
 
-func call(h http.Handler, method, target, token string) *http.Response {
+func request(method, target, token string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+	return r
+}
+
+func call(h http.Handler, method, target, token string) *http.Response {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	h.ServeHTTP(w, request(method, target, token))
 	return w.Result()
 }
 

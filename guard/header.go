@@ -97,6 +97,11 @@ func (g *Guard) admit(r *http.Request, claims *jeton.Claims) (*http.Request, err
 	in.Header = r.Header.Clone()
 	in.Trailer = nil // receivers may take a trailer for a header, and it comes after the judgement
 	g.strip(in.Header)
+	if query := g.Dialect.Call.StripQuery(r.URL.RawQuery); query != r.URL.RawQuery && !g.KeepCredentials {
+		u := *r.URL
+		u.RawQuery = query
+		in.URL, in.RequestURI = &u, u.RequestURI()
+	}
 	maps.Copy(in.Header, id)
 	return in, nil
 }

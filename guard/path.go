@@ -20,6 +20,9 @@ import (
 //
 // A letter case of hexadecimal digits is as it is: no receiver cares.
 func canonical(u *url.URL) bool {
+	if u.Opaque == "" && u.RawPath == "" && plain(u.Path) {
+		return true
+	}
 	raw := u.EscapedPath()
 	if u.Opaque != "" || u.Scheme != "" || u.Host != "" || u.RawPath != "" && u.RawPath != raw || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
 		return false
@@ -27,9 +30,10 @@ func canonical(u *url.URL) bool {
 	if strings.ContainsFunc(u.Path, func(r rune) bool { return r == ';' || unicode.IsControl(r) }) {
 		return false
 	}
-	segments := strings.Split(u.Path[1:], "/")
-	for i, s := range segments {
-		if s == "" && i < len(segments)-1 || s != "" && strings.Trim(s, ".") == "" {
+	for rest, more := u.Path[1:], true; more; {
+		var s string
+		s, rest, more = strings.Cut(rest, "/")
+		if s == "" && more || s != "" && strings.Trim(s, ".") == "" {
 			return false
 		}
 	}
@@ -39,6 +43,26 @@ func canonical(u *url.URL) bool {
 		}
 	}
 	return true
+}
+
+// plain reports whether a path is canonical and nothing in it is encoded. It
+// knows the most frequent paths only, and is fast.
+func plain(path string) bool {
+	if path == "" || path[0] != '/' {
+		return false
+	}
+	dots := true // the segment has nothing but dots so far, or nothing
+	for i := 1; i < len(path); i++ {
+		switch c := path[i]; {
+		case 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '~':
+			dots = false
+		case c == '/' && !dots:
+			dots = true
+		case c != '.':
+			return false
+		}
+	}
+	return !dots || path[len(path)-1] == '/'
 }
 
 // mayEncode reports whether a byte may stand in a path as %XX.

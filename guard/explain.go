@@ -1,0 +1,221 @@
+package guard
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+)
+
+// The kinds of rules.
+const (
+	KindRoute = "route" // of [Guard.Routes]
+	KindTable = "table" // a route that the permission table stands for
+	KindOpen  = "open"  // there are neither routes nor a table
+
+	KindGraphQL = "graphql" // the document of a call to the GraphQL endpoint, or a field in it
+)
+
+// A Rule decides some of the calls.
+type Rule struct {
+	Kind   string `json:"kind"`
+	Method string `json:"method"` // as in a [Route]
+	Path   string `json:"path"`
+	Needs  string `json:"needs"`
+	Scope  string `json:"scope,omitempty"` // the least that suffices; empty: a good token does
+}
+
+// An Explanation says what becomes of a call and why.
+type Explanation struct {
+	Method  string      `json:"method"`
+	Path    string      `json:"path"`            // without the query
+	Rule    *Rule       `json:"rule"`            // that decides; nil: none names the call
+	Has     jeton.Scope `json:"has"`             // the scope of the token
+	Allowed bool        `json:"allowed"`         // the call is let through
+	Status  int         `json:"status"`          // of the answer; 0: it is that of the API behind the guard
+	Code    jeton.Code  `json:"error,omitempty"` // of a refusal that has one
+	Why     string      `json:"why"`
+	Allow   []string    `json:"allow,omitempty"` // the methods of the path, where this one is not among them
+}
+
+// Explain says what would become of a call with a token that grants claims;
+// nil claims are those of a call without a token. target is a path, and may have
+// a query. It judges as [Guard.Decide] does, but for the credentials that the
+// token is bound to. The error is that of [Guard.Check], or says that target is
+// not one.
+func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanation, error) {
+	if err := g.Check(); err != nil {
+		return nil, err
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil || !strings.HasPrefix(target, "/") {
+		return nil, fmt.Errorf("guard: explain: a call goes to a path, such as /v2/users/me")
+	}
+	r := &http.Request{Method: method, URL: u, Header: http.Header{}}
+	e := &Explanation{Method: method, Path: u.Path}
+	err = g.wellFormed(r)
+	if err == nil && claims == nil {
+		err = dialect.ErrNoCredentials
+	}
+	if err == nil {
+		v := g.policy.judge(method, u.Path, claims)
+		if err = g.policy.err(v, u.Path); v.rule != nil {
+			e.Rule = &v.rule.Rule
+		}
+		e.Has = claims.Scope
+	}
+	if err == nil {
+		e.Allowed, e.Why = true, e.Rule.whyAllowed(claims.Scope)
+		return e, nil
+	}
+	seen := &answer{header: http.Header{}}
+	g.refuse(seen, r, err)
+	e.Status = seen.status
+	e.explain(err)
+	return e, nil
+}
+
+func (r *Rule) whyAllowed(have jeton.Scope) string {
+	switch {
+	case r.Kind == KindOpen:
+		return "there are neither routes nor a permission table, so a good token suffices"
+	case r.Scope == "":
+		return "a good token suffices"
+	case have.Has(r.Scope):
+		return "the token has the scope " + r.Scope
+	}
+	return "a scope of the token includes " + r.Scope
+}
+
+// explain puts a refusal into words.
+func (e *Explanation) explain(err error) {
+	switch err := err.(type) {
+	case *dialect.MethodError:
+		e.Why, e.Allow = "the path has no such method", err.Allow
+	case *jeton.Error:
+		e.Code, e.Why = err.Code, err.Description
+		if len(err.Scope) > 0 {
+			e.Why += "; the least scope that has it is " + err.Scope.String()
+		}
+	default:
+		e.Why = "the call carries no access token"
+	}
+}
+
+// An answer keeps the status of what would be written.
+type answer struct {
+	header http.Header
+	status int
+}
+
+// Header returns the header fields.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader keeps the first status.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+// Write takes the body and drops it.
+func (a *answer) Write(body []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return len(body), nil
+}
+
+// A Matrix says which scope suffices for what.
+type Matrix struct {
+	// Scopes are the columns: the dialect's order, then what else a rule names
+	// by name. The first one is empty where some rule needs no scope: a good
+	// token without any.
+	Scopes []string `json:"scopes"`
+
+	Rows []Row `json:"rows"`
+}
+
+// A Row is a rule and, by column, whether a token with that scope satisfies it.
+// {self} stands for the caller's own record and {tenant} for the tenant of the
+// token: anything else there is not of the rule.
+type Row struct {
+	Rule
+	Allowed []bool `json:"allowed"`
+}
+
+// Matrix returns everything that the guard lets anybody do by method and path,
+// the routes first, in their order; what is not in it is refused. Rules that
+// never decide, since a route names all their calls, are left out. The error is
+// that of [Guard.Check].
+func (g *Guard) Matrix() (*Matrix, error) {
+	if err := g.Check(); err != nil {
+		return nil, err
+	}
+	m := &Matrix{Scopes: slices.Clone(g.Dialect.Scope.Order)}
+	named := map[string]bool{}
+	for _, r := range g.policy.rules {
+		named[r.Scope] = true
+	}
+	if named[""] {
+		m.Scopes = append([]string{""}, m.Scopes...)
+	}
+	for _, scope := range slices.Sorted(maps.Keys(named)) {
+		if !slices.Contains(m.Scopes, scope) {
+			m.Scopes = append(m.Scopes, scope)
+		}
+	}
+	strange := g.policy.strange()
+	for _, r := range g.policy.rules {
+		row := Row{Rule: r.Rule}
+		method, path := r.Method, r.pattern.example(strange)
+		if method == "*" {
+			method = strings.ToUpper(strange)
+		}
+		decides := false
+		for _, scope := range m.Scopes {
+			claims := &jeton.Claims{Subject: strange + "self", Tenant: strange, Scope: jeton.ParseScope(scope)}
+			v := g.policy.judge(method, path, claims)
+			decides = decides || v.rule == r
+			row.Allowed = append(row.Allowed, v.finding == allowed)
+		}
+		if decides {
+			m.Rows = append(m.Rows, row)
+		}
+	}
+	return m, nil
+}
+
+// strange returns a segment that no rule has as a text.
+func (p *policy) strange() string {
+	longest := "x"
+	for _, r := range p.rules {
+		for _, s := range r.pattern {
+			if len(s.text) >= len(longest) {
+				longest = strings.Repeat("x", len(s.text)+1)
+			}
+		}
+	}
+	return longest
+}
+
+// example returns a path that the pattern is about: of a caller of that name
+// with "self" behind it, in a tenant of that name.
+func (p pattern) example(strange string) string {
+	var b strings.Builder
+	for _, s := range p {
+		b.WriteByte('/')
+		switch s.kind {
+		case isText:
+			b.WriteString(s.text)
+		case isSelf:
+			b.WriteString(strange + "self")
+		default:
+			b.WriteString(strange)
+		}
+	}
+	return b.String()
+}
