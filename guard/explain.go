@@ -168,43 +168,49 @@ func (g *Guard) Matrix() (*Matrix, error) {
 			m.Scopes = append(m.Scopes, scope)
 		}
 	}
-	strange := g.policy.strange()
 	for _, r := range g.policy.rules {
+		method, path := g.policy.example(r)
+		if path == "" {
+			continue
+		}
 		row := Row{Rule: r.Rule}
-		method, path := r.Method, r.pattern.example(strange)
-		if method == "*" {
-			method = strings.ToUpper(strange)
-		}
-		decides := false
 		for _, scope := range m.Scopes {
-			claims := &jeton.Claims{Subject: strange + "self", Tenant: strange, Scope: jeton.ParseScope(scope)}
-			v := g.policy.judge(method, path, claims)
-			decides = decides || v.rule == r
-			row.Allowed = append(row.Allowed, v.finding == allowed)
+			claims := exemplary
+			claims.Scope = jeton.ParseScope(scope)
+			row.Allowed = append(row.Allowed, g.policy.judge(method, path, &claims).finding == allowed)
 		}
-		if decides {
-			m.Rows = append(m.Rows, row)
-		}
+		m.Rows = append(m.Rows, row)
 	}
 	return m, nil
 }
 
-// strange returns a segment that no rule has as a text.
-func (p *policy) strange() string {
-	longest := "x"
-	for _, r := range p.rules {
-		for _, s := range r.pattern {
-			if len(s.text) >= len(longest) {
-				longest = strings.Repeat("x", len(s.text)+1)
-			}
+// exemplary is who makes the calls by which Matrix finds out. No text of a
+// route is such a name.
+var exemplary = jeton.Claims{Subject: "\x00self", Tenant: "\x00tenant"}
+
+// example returns a call of the exemplary caller that a rule decides; no path
+// if it decides none.
+func (p *policy) example(r *rule) (method, path string) {
+	method = r.Method
+	if method == "*" {
+		method = strings.Repeat("ANY-", 8)
+	}
+	deepest := 0
+	for _, other := range p.rules {
+		deepest = max(deepest, len(other.pattern))
+	}
+	for depth := range deepest + 2 {
+		path := r.pattern.example(depth)
+		if p.judge(method, path, &exemplary).rule == r {
+			return method, path
 		}
 	}
-	return longest
+	return "", ""
 }
 
-// example returns a path that the pattern is about: of a caller of that name
-// with "self" behind it, in a tenant of that name.
-func (p pattern) example(strange string) string {
+// example returns a path that the pattern is about, with so many segments for
+// those that follow.
+func (p pattern) example(rest int) string {
 	var b strings.Builder
 	for _, s := range p {
 		b.WriteByte('/')
@@ -212,9 +218,13 @@ func (p pattern) example(strange string) string {
 		case isText:
 			b.WriteString(s.text)
 		case isSelf:
-			b.WriteString(strange + "self")
-		default:
-			b.WriteString(strange)
+			b.WriteString(exemplary.Subject)
+		case isTenant:
+			b.WriteString(exemplary.Tenant)
+		case isAny:
+			b.WriteString("\x00any")
+		case isRest:
+			b.WriteString(strings.TrimPrefix(strings.Repeat("/\x00any", rest), "/"))
 		}
 	}
 	return b.String()
