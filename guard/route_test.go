@@ -152,6 +152,7 @@ func TestRoutes(t *testing.T) {
 		GET /v2/t/{rest...} -> token
 		* /v2/hooks/{id} -> token
 		DELETE /v2/hooks/{id} -> scope:admin
+		GET /v2/hooks/{id} -> scope:bot
 		OPTIONS /v2/messages -> token
 		GET /files/{rest...} -> token
 		GET /caf%C3%A9/ -> token`)}
@@ -201,6 +202,8 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v2/t/acme/y", "globex", 204, ""},
 		// Any method is one in capitals, but OPTIONS.
 		{"PATCH", "/v2/hooks/7", "guest", 204, ""},
+		{"HEAD", "/v2/hooks/7", "guest", 403, ""},
+		{"HEAD", "/v2/hooks/7", "bot", 204, ""},
 		{"PURGE", "/v2/hooks/7", "guest", 204, ""},
 		{"DELETE", "/v2/hooks/7", "guest", 403, ""},
 		{"DELETE", "/v2/hooks/7", "admin", 204, ""},
