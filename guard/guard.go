@@ -54,9 +54,10 @@ type Guard struct {
 	// Permissions is the permission table. Nil: that of the dialect.
 	Permissions dialect.Permissions
 
-	// KeepCredentials leaves the headers, and the parameters of the query, that carry
-	// the token, and what goes with it, in the request. False: what is behind the guard sees the
-	// identity headers only, and cannot lose a token that it never had.
+	// KeepCredentials leaves the headers, and the parameters of the query, that
+	// carry the token and what goes with it in the request. False: what is
+	// behind the guard sees the identity headers only, and cannot lose a token
+	// that it never had.
 	KeepCredentials bool
 
 	// Transport carries the calls of [Guard.Proxy]. Nil: one that connects

@@ -52,7 +52,7 @@ func people() verifier {
 	return v
 }
 
-func request(method, target, token string) *http.Request {
+func callRequest(method, target, token string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -62,7 +62,7 @@ func request(method, target, token string) *http.Request {
 
 func call(h http.Handler, method, target, token string) *http.Response {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, request(method, target, token))
+	h.ServeHTTP(w, callRequest(method, target, token))
 	return w.Result()
 }
 

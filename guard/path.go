@@ -20,11 +20,14 @@ import (
 //
 // A letter case of hexadecimal digits is as it is: no receiver cares.
 func canonical(u *url.URL) bool {
-	if u.Opaque == "" && u.RawPath == "" && plain(u.Path) {
+	if u.Opaque != "" || u.Scheme != "" || u.Host != "" {
+		return false
+	}
+	if u.RawPath == "" && plain(u.Path) {
 		return true
 	}
 	raw := u.EscapedPath()
-	if u.Opaque != "" || u.Scheme != "" || u.Host != "" || u.RawPath != "" && u.RawPath != raw || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
+	if u.RawPath != "" && u.RawPath != raw || !strings.HasPrefix(raw, "/") || !utf8.ValidString(u.Path) {
 		return false
 	}
 	if strings.ContainsFunc(u.Path, func(r rune) bool { return r == ';' || unicode.IsControl(r) }) {

@@ -275,7 +275,7 @@ func TestDecideAllocates(t *testing.T) {
 		if tt.routes != "" {
 			g.Routes = parseRoutes(t, tt.routes)
 		}
-		r := request("GET", tt.target, tt.token)
+		r := callRequest("GET", tt.target, tt.token)
 		if n := testing.AllocsPerRun(100, func() {
 			if _, err := g.Decide(r); err != nil {
 				t.Errorf("%s: %v", name, err)
