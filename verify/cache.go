@@ -46,7 +46,9 @@ type Cache struct {
 	// TTL is how long an answer is believed that Table cannot end, since there
 	// is no table or the claims have no generations. It counts from the answer,
 	// however often the token is seen. Zero: until the token expires; one that
-	// does not expire is not kept.
+	// does not expire is not kept. Of one that Table can end and that does not
+	// expire, an API key, an answer is believed for [revocation.Grace]: Table
+	// forgets what concerns no access token any more.
 	TTL time.Duration
 
 	// Size is how many tokens are known at most. Zero: 65,536.
@@ -109,7 +111,15 @@ func (c *Cache) start() {
 // believed reports whether the entry can be judged without asking again. That
 // of a token that has expired can: asking would not make it better.
 func (c *Cache) believed(e *entry, now time.Time) bool {
-	return e.expired(now) || (e.until.IsZero() || now.Before(e.until)) && e.epoch == c.epoch()
+	return e.expired(now) || (e.until.IsZero() || now.Before(e.until)) && e.epoch == c.epoch() && !c.outdated(e)
+}
+
+// outdated reports whether something ended what was said about a token that does
+// not expire. It was not made for the numbers that it was said with, and may be
+// as good with others: the counter of an API key's owner moves on with each new
+// password.
+func (c *Cache) outdated(e *entry) bool {
+	return e.claims.Expiry.IsZero() && c.Table != nil && e.compared.Load() != c.Table.Version() && c.Table.Ended(e.claims) != nil
 }
 
 func (c *Cache) epoch() uint64 {
@@ -227,11 +237,14 @@ func (c *Cache) ask(ctx context.Context, hash uint64, bearer jeton.Secret, f *fl
 // clock, so that one that is set back makes nothing last longer.
 func (c *Cache) until(e *entry, now time.Time) bool {
 	revocable := c.Table != nil && len(e.claims.Generations) > 0
-	limited := c.TTL > 0 && !revocable
+	limited, believe := c.TTL > 0 && !revocable, c.TTL
+	if revocable && e.claims.Expiry.IsZero() {
+		limited, believe = true, revocation.Grace // for so long every table remembers
+	}
 	if !e.claims.Expiry.IsZero() {
 		e.until = now.Add(e.claims.Expiry.Sub(now))
 	}
-	if ttl := now.Add(c.TTL); limited && (e.until.IsZero() || ttl.Before(e.until)) {
+	if ttl := now.Add(believe); limited && (e.until.IsZero() || ttl.Before(e.until)) {
 		e.until = ttl
 	}
 	return revocable || limited || !e.until.IsZero()
