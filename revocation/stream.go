@@ -181,17 +181,25 @@ func (f *following) after(err error) time.Duration {
 	return wait
 }
 
-// well is called when the table has everything.
-func (f *following) well(now time.Time) {
+// well is called when the table has everything. It returns errRenew if that may
+// not be so any more.
+func (f *following) well(now time.Time) error {
 	f.retry.Reset()
 	if f.told != "" || f.swept.IsZero() {
 		f.told = ""
 		f.logger.Info("revocations are followed", "events", f.Table.Len())
 	}
+	if f.swept.Round(0).Sub(now.Round(0)) > sweepEvery {
+		// The clock was put back: the table was swept at a time that has yet to
+		// come, and has lost what concerns tokens that are good again.
+		f.place, f.swept = "", now
+		return errRenew
+	}
 	if now.Sub(f.swept) > sweepEvery {
 		f.swept = now
 		f.Table.Sweep(now)
 	}
+	return nil
 }
 
 // connect follows over one connection until it ends.
@@ -370,6 +378,5 @@ func (f *following) beat(m message, sent time.Time) error {
 	if now.Sub(b.written(sent, now)) > f.silence {
 		return errLate
 	}
-	f.well(now)
-	return nil
+	return f.well(now)
 }

@@ -3,6 +3,7 @@ package revocation
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/jetonhq/jeton"
 )
@@ -485,6 +488,22 @@ func TestStreamRenews(t *testing.T) {
 			t.Error(lines)
 		}
 	})
+}
+
+// A clock that was wrong has the table swept too early. When it is put right,
+// everything is asked for again.
+func TestStreamClockPutBack(t *testing.T) {
+	f := &following{Stream: &Stream{Table: new(Table)}, logger: slog.New(slog.DiscardHandler), retry: new(backoff.ExponentialBackOff), place: "x.1"}
+	now := time.Now().Round(0) // so that it can be put back here
+	for _, step := range []struct {
+		to    time.Duration
+		renew bool
+	}{{0, false}, {time.Hour, false}, {time.Hour - time.Second, false}, {0, true}, {0, false}, {time.Second, false}} {
+		if err := f.well(now.Add(step.to)); (err == errRenew) != step.renew || (f.place == "") != step.renew {
+			t.Errorf("at %v: %v, place %q", step.to, err, f.place)
+		}
+		f.place = "x.1"
+	}
 }
 
 // An issuer that ends its connections ends all of them now.
