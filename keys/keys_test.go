@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/jws"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/storetest"
 )
@@ -43,6 +44,15 @@ func sign(t testing.TB, r *Ring) string {
 func verify(r *Ring, token string) error {
 	_, _, err := r.Verify(context.Background(), jeton.NewSecret(token))
 	return err
+}
+
+func header(t testing.TB, token string) jws.Header {
+	t.Helper()
+	parsed, ok := jws.Parse(token)
+	if !ok {
+		t.Fatal("not a token")
+	}
+	return parsed.Header
 }
 
 func mustRefuse(t *testing.T, r *Ring, what, token string) {
@@ -114,8 +124,8 @@ func TestRotation(t *testing.T) {
 		if err := r.Rotate(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		header, _, _ := split(sign(t, r))
-		if kid, _ := header["kid"].(string); !bytes.Contains(published, []byte(kid)) {
+		kid := header(t, sign(t, r)).KeyID
+		if !bytes.Contains(published, []byte(kid)) {
 			t.Error("a key signs that was not published before")
 		}
 		if err := verify(r, old); err != nil {
@@ -139,8 +149,7 @@ func TestRemovedKey(t *testing.T) {
 		st := store.NewMemory()
 		r, other := open(t, st, "ES256"), open(t, st, "ES256")
 		good := sign(t, r)
-		header, _, _ := split(good)
-		kid, _ := header["kid"].(string)
+		kid := header(t, good).KeyID
 		next := r.set.Load().order[1]
 		if err := r.Remove(t.Context(), kid); err != nil {
 			t.Fatal(err)
@@ -149,7 +158,7 @@ func TestRemovedKey(t *testing.T) {
 		time.Sleep(time.Second)
 		mustRefuse(t, other, "a removed key, elsewhere", good)
 		later := sign(t, other)
-		if header, _, _ := split(later); header["kid"] != next {
+		if header(t, later).KeyID != next {
 			t.Error("it was not the next key that took over")
 		}
 		if err := verify(r, later); err != nil {
@@ -180,8 +189,8 @@ func TestRotateTogether(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		header, _, _ := split(sign(t, r))
-		if kid, _ := header["kid"].(string); !bytes.Contains(published, []byte(kid)) {
+		kid := header(t, sign(t, r)).KeyID
+		if !bytes.Contains(published, []byte(kid)) {
 			t.Error("a key signs that was not published before")
 		}
 	})
@@ -303,8 +312,8 @@ func TestChangeOfAlgorithm(t *testing.T) {
 	if err := verify(r, old); err != nil {
 		t.Errorf("a token of before: %v", err)
 	}
-	if header, _, _ := split(sign(t, r)); header["alg"] != "EdDSA" {
-		t.Errorf("it signs with %v", header["alg"])
+	if alg := header(t, sign(t, r)).Alg; alg != "EdDSA" {
+		t.Errorf("it signs with %v", alg)
 	}
 }
 

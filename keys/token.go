@@ -2,23 +2,16 @@ package keys
 
 import (
 	"context"
-	"crypto/elliptic"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math"
-	"math/big"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/jws"
 	"github.com/jetonhq/jeton/strictjson"
 )
-
-// maxToken bounds a token in bytes; what is longer is not looked at.
-const maxToken = 8 << 10
 
 // Sign returns the claims as a JWT in compact form, with typ and kid in its
 // header. It does not fail for a store that is down.
@@ -35,18 +28,18 @@ func (r *Ring) Sign(ctx context.Context, typ string, claims map[string]any) (str
 	if err != nil {
 		return "", fmt.Errorf("keys: make a signer: %w", err)
 	}
-	jws, err := signer.Sign(payload)
+	signed, err := signer.Sign(payload)
 	if err != nil {
 		return "", fmt.Errorf("keys: sign: %w", err)
 	}
 	if keys.current.Algorithm == string(jose.ES256) {
-		lower(jws.Signatures[0].Signature)
+		jws.Lower(signed.Signatures[0].Signature)
 	}
-	token, err := jws.CompactSerialize()
+	token, err := signed.CompactSerialize()
 	if err != nil {
 		return "", fmt.Errorf("keys: sign: %w", err)
 	}
-	if len(token) > maxToken {
+	if len(token) > jws.MaxSize {
 		return "", fmt.Errorf("keys: the token would have %d bytes and nobody would take it", len(token))
 	}
 	return token, nil
@@ -81,59 +74,25 @@ func refuse() error {
 // The error matches [jeton.InvalidToken], or says that an unknown kid could not
 // be decided because the store is down.
 func (r *Ring) Verify(ctx context.Context, token jeton.Secret) (typ string, claims map[string]any, err error) {
-	text := token.Reveal()
-	header, payload, ok := split(text)
+	t, ok := jws.Parse(token.Reveal())
 	if !ok {
 		return "", nil, refuse()
 	}
-	if _, critical := header["crit"]; critical || header["b64"] != nil {
-		return "", nil, refuse()
-	}
-	kid, _ := header["kid"].(string)
-	alg, _ := header["alg"].(string)
-	typ, _ = header["typ"].(string)
-	k, known, err := r.find(ctx, kid)
+	k, known, err := r.find(ctx, t.KeyID)
 	if err != nil {
 		return "", nil, err
 	}
-	if !known || alg != k.JWK.Algorithm || !k.Until.IsZero() && !time.Now().Before(k.Until) {
+	if !known || !k.Until.IsZero() && !time.Now().Before(k.Until) {
 		return "", nil, refuse()
 	}
-	jws, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(k.JWK.Algorithm)})
-	if err != nil {
+	// The ring makes and takes one of the two forms of an ECDSA signature.
+	if !t.SignedBy(k.JWK.Algorithm, verificationKey(k.JWK)) || t.High() {
 		return "", nil, refuse()
 	}
-	if k.JWK.Algorithm == string(jose.ES256) && high(jws.Signatures[0].Signature) {
+	if claims, ok = t.Claims(); !ok {
 		return "", nil, refuse()
 	}
-	if _, err := jws.Verify(verificationKey(k.JWK)); err != nil {
-		return "", nil, refuse()
-	}
-	if claims, err = strictjson.Object(payload); err != nil || !saneTimes(claims) {
-		return "", nil, refuse()
-	}
-	return typ, claims, nil
-}
-
-// Of an ECDSA signature (r, s) there is a second form, (r, -s), which anybody
-// can compute. The ring makes and takes the one with the lower s only.
-var (
-	order     = elliptic.P256().Params().N
-	halfOrder = new(big.Int).Rsh(order, 1)
-)
-
-// high reports whether a signature, r and s of 32 bytes each, is not in the form
-// that the ring takes.
-func high(signature []byte) bool {
-	return len(signature) != 64 || new(big.Int).SetBytes(signature[32:]).Cmp(halfOrder) > 0
-}
-
-// lower brings a good signature into that form.
-func lower(signature []byte) {
-	if high(signature) {
-		s := new(big.Int).SetBytes(signature[32:])
-		s.Sub(order, s).FillBytes(signature[32:])
-	}
+	return t.Type, claims, nil
 }
 
 func verificationKey(k jose.JSONWebKey) any {
@@ -157,42 +116,4 @@ func (r *Ring) find(ctx context.Context, kid string) (storedKey, bool, error) {
 	}
 	k, ok := r.set.Load().byID[kid]
 	return k, ok, nil
-}
-
-// split takes a token apart and decodes its header and payload, in canonical
-// base64 only: a token has one textual form.
-func split(text string) (header map[string]any, payload []byte, ok bool) {
-	if len(text) > maxToken || strings.Count(text, ".") != 2 {
-		return nil, nil, false
-	}
-	var parts [3][]byte
-	for i, part := range strings.Split(text, ".") {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(part)
-		if err != nil || len(b) == 0 || strings.ContainsAny(part, "\r\n") {
-			return nil, nil, false
-		}
-		parts[i] = b
-	}
-	header, err := strictjson.Object(parts[0])
-	return header, parts[1], err == nil
-}
-
-// saneTimes refuses times that are no numbers or lie beyond any calendar
-// (RFC 7519 section 2, NumericDate).
-func saneTimes(claims map[string]any) bool {
-	for _, name := range []string{"exp", "nbf", "iat"} {
-		v, there := claims[name]
-		if !there {
-			continue
-		}
-		n, ok := v.(json.Number)
-		if !ok {
-			return false
-		}
-		f, err := n.Float64()
-		if err != nil || math.IsInf(f, 0) || f < 0 || f > 1<<40 {
-			return false
-		}
-	}
-	return true
 }

@@ -167,7 +167,7 @@ func TestPsychicSignatures(t *testing.T) {
 
 // TestHighS: mistake 7. The second form of an ECDSA signature is refused.
 func TestHighS(t *testing.T) {
-	r := open(t, store.NewMemory(), "ES256")
+	r, order := open(t, store.NewMemory(), "ES256"), elliptic.P256().Params().N
 	for range 20 {
 		good := sign(t, r)
 		if err := verify(r, good); err != nil {

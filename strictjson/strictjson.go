@@ -8,8 +8,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -25,18 +25,10 @@ func Parse(b []byte) (any, error) {
 		return nil, errors.New("not UTF-8")
 	}
 	if !json.Valid(b) {
-		return nil, errors.New("not JSON")
+		return nil, errors.New("not one JSON value")
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	doc, err := parse(d, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("more than one JSON value")
-	}
-	return doc, nil
+	r := reader{rest: b}
+	return r.value(0)
 }
 
 // Object reads a document that is an object, and refuses also keys of it that
@@ -52,51 +44,133 @@ func Object(b []byte) (map[string]any, error) {
 	}
 	folded := make(map[string]bool, len(object))
 	for key := range object {
-		if folded[strings.ToLower(key)] {
-			return nil, errors.New("two keys differ only in case")
-		}
-		folded[strings.ToLower(key)] = true
+		folded[fold(key)] = true
+	}
+	if len(folded) < len(object) {
+		return nil, errors.New("two keys differ only in case")
 	}
 	return object, nil
 }
 
-func parse(d *json.Decoder, depth int) (any, error) {
+// fold returns the same for all keys that strings.EqualFold takes for equal, as
+// readers that ignore case do: the long s and the Kelvin sign are letters too.
+func fold(key string) string {
+	if !strings.ContainsFunc(key, func(r rune) bool { return 'A' <= r && r <= 'Z' || r >= utf8.RuneSelf }) {
+		return key
+	}
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return unicode.ToLower(least) // of ASCII the least is the upper case
+	}, key)
+}
+
+// A reader goes through a document that is known to be JSON, so that it need
+// only tell values apart.
+type reader struct{ rest []byte }
+
+func (r *reader) value(depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, errors.New("nested too deeply")
 	}
-	token, err := d.Token()
-	if err != nil {
-		return nil, errors.New("not JSON")
+	r.space()
+	switch r.rest[0] {
+	case '{':
+		return r.object(depth)
+	case '[':
+		return r.list(depth)
+	case '"':
+		return r.text()
+	case 't':
+		r.rest = r.rest[len("true"):]
+		return true, nil
+	case 'f':
+		r.rest = r.rest[len("false"):]
+		return false, nil
+	case 'n':
+		r.rest = r.rest[len("null"):]
+		return nil, nil
 	}
-	switch token {
-	case json.Delim('{'):
-		object := map[string]any{}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, errors.New("not JSON")
-			}
-			k, _ := key.(string)
-			if _, twice := object[k]; twice {
-				return nil, errors.New("a key stands twice")
-			}
-			if object[k], err = parse(d, depth+1); err != nil {
-				return nil, err
-			}
-		}
-		_, err := d.Token()
-		return object, err
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			item, err := parse(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, item)
-		}
-		_, err := d.Token()
-		return list, err
+	end := bytes.IndexAny(r.rest, ",]} \t\r\n")
+	if end < 0 {
+		end = len(r.rest)
 	}
-	return token, nil
+	number := json.Number(r.rest[:end])
+	r.rest = r.rest[end:]
+	return number, nil
+}
+
+func (r *reader) object(depth int) (any, error) {
+	object := map[string]any{}
+	for r.more('}') {
+		key, err := r.text()
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := object[key]; twice {
+			return nil, errors.New("a key stands twice")
+		}
+		r.space() // and the colon
+		r.rest = r.rest[1:]
+		if object[key], err = r.value(depth + 1); err != nil {
+			return nil, err
+		}
+	}
+	return object, nil
+}
+
+func (r *reader) list(depth int) (any, error) {
+	list := []any{}
+	for r.more(']') {
+		item, err := r.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, item)
+	}
+	return list, nil
+}
+
+// more passes what opens an object or list, or a comma in it, and reports
+// whether a value follows and not the end, which it passes too.
+func (r *reader) more(end byte) bool {
+	r.space()
+	if r.rest[0] != end {
+		r.rest = r.rest[1:]
+		r.space()
+	}
+	if r.rest[0] != end {
+		return true
+	}
+	r.rest = r.rest[1:]
+	return false
+}
+
+// text reads a string. One with an escape in it is left to encoding/json.
+func (r *reader) text() (string, error) {
+	end, escaped := 1, false
+	for ; r.rest[end] != '"'; end++ {
+		if r.rest[end] == '\\' {
+			escaped = true
+			end++
+		}
+	}
+	literal := r.rest[:end+1]
+	r.rest = r.rest[end+1:]
+	if !escaped {
+		return string(literal[1:end]), nil
+	}
+	var s string
+	if err := json.Unmarshal(literal, &s); err != nil {
+		return "", errors.New("not JSON")
+	}
+	return s, nil
+}
+
+func (r *reader) space() {
+	for len(r.rest) > 0 && (r.rest[0] == ' ' || r.rest[0] == '\t' || r.rest[0] == '\r' || r.rest[0] == '\n') {
+		r.rest = r.rest[1:]
+	}
 }

@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -17,8 +18,10 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%.40q was read as %v", src, doc)
 		}
 	}
-	if _, err := Object([]byte(`{"scope":"guest","Scope":"admin"}`)); err == nil {
-		t.Error("two keys that differ only in case were taken")
+	for _, src := range []string{`{"scope":"guest","Scope":"admin"}`, `{"scope":"guest","ſcope":"admin"}`, `{"k":1,"K":2}`, `{"σ":1,"ς":2}`} {
+		if _, err := Object([]byte(src)); err == nil {
+			t.Errorf("%s: two keys that differ only in case were taken", src)
+		}
 	}
 	if _, err := Object([]byte(`[]`)); err == nil {
 		t.Error("a list was taken for an object")
@@ -28,10 +31,20 @@ func TestRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"a":[1,"x",null,true,{"b":1.5e3}]}`))
 	f.Add([]byte(`[1e400,-0,"\ud800"]`))
+	f.Add([]byte(" { \"a\\\\\" : [ [ ] , { } , -1E-2 ] , \"\" : \"\\\"]}\" } \n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		doc, err := Parse(b)
 		if err != nil {
 			return
+		}
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber()
+		var want any
+		if err := d.Decode(&want); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, doc); diff != "" {
+			t.Fatal(diff)
 		}
 		again, err := json.Marshal(doc)
 		if err != nil {
