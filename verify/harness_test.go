@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -257,7 +256,7 @@ type large struct{ read int }
 
 func (l *large) Read(p []byte) (int, error) {
 	l.read += len(p)
-	return copy(p, bytes.Repeat([]byte(" "), len(p))), nil
+	return len(p), nil
 }
 
 func (l *large) Close() error { return nil }
