@@ -1,0 +1,169 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+)
+
+// HeaderStatus says in an answer of [Guard.ForwardAuth] which status the guard
+// would have answered by itself. nginx knows only some.
+const HeaderStatus = "X-Auth-Status"
+
+// An asker is a proxy that asks about a call before it forwards it: where it
+// writes what the call is. Names are folded.
+type asker struct {
+	method, uri string   // required, once each; empty: those of the question itself
+	once        []string // may stand once at most
+	foreign     []string // in which other proxies write the same, so these were written by the client
+	status      func(status int) int
+}
+
+// askers are the proxies that ForwardAuth knows.
+var askers = map[string]asker{ // :: name -> how it asks
+	"nginx": {
+		method: "x-original-method", uri: "x-original-uri",
+		foreign: []string{"x-forwarded-method", "x-forwarded-uri", "x-envoy-original-path"},
+		status:  nginxStatus,
+	},
+	"traefik": forwardedAsker,
+	"caddy":   forwardedAsker,
+	"envoy": {
+		foreign: []string{"x-original-method", "x-original-uri", "x-forwarded-method", "x-forwarded-uri", "x-envoy-original-path"},
+		status:  func(status int) int { return status },
+	},
+}
+
+var forwardedAsker = asker{
+	method: "x-forwarded-method", uri: "x-forwarded-uri", once: []string{"x-forwarded-host", "x-forwarded-proto"},
+	foreign: []string{"x-original-method", "x-original-uri", "x-envoy-original-path"},
+	status:  func(status int) int { return status },
+}
+
+// nginxStatus is what auth_request makes no 500 of. A guard that cannot decide
+// is one: it blames nobody.
+func nginxStatus(status int) int {
+	if status == http.StatusUnauthorized || status >= 500 {
+		return status
+	}
+	return http.StatusForbidden
+}
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// ForwardAuth returns a handler that decides for a proxy in front of the API,
+// which asks before it forwards a call: nginx (auth_request), traefik, caddy or
+// envoy (ext_authz over HTTP). A good call is 200 with the identity headers,
+// which the proxy has to copy; another one is refused as [Guard.Handler] would.
+// Nothing may be kept.
+//
+// Each proxy says in its own headers what the call is, and only those are read:
+//
+//	nginx           X-Original-Method and X-Original-URI
+//	traefik, caddy  X-Forwarded-Method and X-Forwarded-Uri
+//	envoy           the method and the path of the question
+//
+// A question is refused if one of them is missing or stands twice in any
+// spelling, if it has those of another proxy or any other header that only the
+// guard or the proxy writes, since a client sent it, or if it does not come from
+// an address in From.
+//
+// Over nginx a refusal is 401, 403 or 500, since it passes on no other; what it
+// should have been is in [HeaderStatus]. GraphQL calls are refused: the API would
+// see another body than the one that was written anew. Calls that go on do not
+// end with their token, as those of [Guard.Proxy] do.
+func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
+	a, ok := askers[proxy]
+	if !ok {
+		return nil, fmt.Errorf("guard: no proxy is called %q; these are known: %s", proxy, strings.Join(slices.Sorted(maps.Keys(askers)), ", "))
+	}
+	from := g.From
+	if len(from) == 0 {
+		from = loopback
+	}
+	running := g.newRunning()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		g.showAge(w.Header())
+		if !within(address(r.RemoteAddr), from) {
+			problem(w, http.StatusForbidden, "this address may not ask")
+			return
+		}
+		out := &refusal{ResponseWriter: w, status: a.status}
+		asked, err := a.call(r)
+		if err != nil {
+			g.refuse(out, r, err)
+			return
+		}
+		claims, err := g.Decide(asked)
+		var id http.Header
+		if err == nil {
+			if id, err = identity(claims); err != nil {
+				err = undecided(err)
+			}
+		}
+		if err == nil && g.Revocations != nil {
+			err = running.ended(claims)
+		}
+		if err != nil {
+			g.refuse(out, asked, err)
+			return
+		}
+		maps.Copy(w.Header(), id)
+		w.WriteHeader(http.StatusOK)
+	}), nil
+}
+
+// call returns the call that a question is about.
+func (a *asker) call(r *http.Request) (*http.Request, error) {
+	said := map[string]string{} // :: folded name -> value
+	for name, values := range r.Header {
+		plain := dialect.FoldHeader(name)
+		switch {
+		case slices.Contains(a.foreign, plain), foreign(name):
+			return nil, jeton.Refuse(jeton.InvalidRequest, "a client may not send the header "+plain)
+		case plain == a.method, plain == a.uri, slices.Contains(a.once, plain):
+			if _, twice := said[plain]; twice || len(values) != 1 {
+				return nil, jeton.Refuse(jeton.InvalidRequest, "the header "+plain+" stands twice")
+			}
+			said[plain] = values[0]
+		}
+	}
+	asked := new(http.Request)
+	*asked = *r
+	asked.Body, asked.ContentLength = http.NoBody, 0
+	if a.uri == "" {
+		return asked, nil
+	}
+	method, uri := said[a.method], said[a.uri]
+	if method == "" || uri == "" {
+		return nil, undecided(errors.New("guard: forward-auth: the proxy does not send " + a.method + " and " + a.uri))
+	}
+	u, err := url.ParseRequestURI(uri)
+	if err != nil || uri[0] != '/' || strings.ContainsFunc(uri, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '#' }) {
+		return nil, jeton.Refuse(jeton.InvalidRequest, "the URI of the call is malformed")
+	}
+	asked.Method, asked.URL, asked.RequestURI = method, u, uri
+	return asked, nil
+}
+
+// A refusal is an answer in whose place the proxy wants another status.
+type refusal struct {
+	http.ResponseWriter
+	status func(int) int
+}
+
+// WriteHeader begins the answer.
+func (f *refusal) WriteHeader(status int) {
+	f.Header().Set(HeaderStatus, strconv.Itoa(status))
+	f.ResponseWriter.WriteHeader(f.status(status))
+}
