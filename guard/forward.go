@@ -26,6 +26,7 @@ type asker struct {
 	once        []string // may stand once at most
 	foreign     []string // in which other proxies write the same, so these were written by the client
 	status      func(status int) int
+	whole       bool // it writes something else for an identity header that is not there, so that one is empty
 }
 
 // askers are the proxies that ForwardAuth knows.
@@ -35,18 +36,21 @@ var askers = map[string]asker{ // :: name -> how it asks
 		foreign: []string{"x-forwarded-method", "x-forwarded-uri", "x-envoy-original-path"},
 		status:  nginxStatus,
 	},
-	"traefik": forwardedAsker,
-	"caddy":   forwardedAsker,
+	"traefik": forwardedAsker(false),
+	"caddy":   forwardedAsker(true),
 	"envoy": {
 		foreign: []string{"x-original-method", "x-original-uri", "x-forwarded-method", "x-forwarded-uri", "x-envoy-original-path"},
 		status:  func(status int) int { return status },
 	},
 }
 
-var forwardedAsker = asker{
-	method: "x-forwarded-method", uri: "x-forwarded-uri", once: []string{"x-forwarded-host", "x-forwarded-proto"},
-	foreign: []string{"x-original-method", "x-original-uri", "x-envoy-original-path"},
-	status:  func(status int) int { return status },
+func forwardedAsker(whole bool) asker {
+	return asker{
+		method: "x-forwarded-method", uri: "x-forwarded-uri", once: []string{"x-forwarded-host", "x-forwarded-proto"},
+		foreign: []string{"x-original-method", "x-original-uri", "x-envoy-original-path"},
+		status:  func(status int) int { return status },
+		whole:   whole,
+	}
 }
 
 // nginxStatus is what auth_request makes no 500 of. A guard that cannot decide
@@ -117,6 +121,11 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 		if err != nil {
 			g.refuse(out, asked, err)
 			return
+		}
+		if a.whole {
+			for _, name := range identityHeaders {
+				w.Header().Set(name, "")
+			}
 		}
 		maps.Copy(w.Header(), id)
 		w.WriteHeader(http.StatusOK)

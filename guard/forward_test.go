@@ -206,9 +206,20 @@ func TestForwardAuthUndecided(t *testing.T) {
 // The identity is whole: every claim that has a header.
 func TestForwardAuthIdentity(t *testing.T) {
 	g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: verifier{"t": {Subject: "u", ClientID: "c", Tenant: "acme", Issuer: "https://i", Scope: jeton.Scope{"a", "b"}}}}
-	got := ask(t, g, "caddy", "GET", "/x", "Authorization: Bearer t").Header
+	got := ask(t, g, "traefik", "GET", "/x", "Authorization: Bearer t").Header
 	want := http.Header{"X-Auth-Subject": {"u"}, "X-Auth-Client": {"c"}, "X-Auth-Tenant": {"acme"}, "X-Auth-Issuer": {"https://i"},
 		"X-Auth-Scope": {"a b"}, "Cache-Control": {"no-store"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Caddy copies its own placeholder where a header is not there.
+func TestForwardAuthCaddyGetsEveryHeader(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: users("ann")}
+	got := ask(t, g, "caddy", "GET", "/x", "Authorization: Bearer ann").Header
+	want := http.Header{"X-Auth-Subject": {"ann"}, "X-Auth-Client": {""}, "X-Auth-Tenant": {""}, "X-Auth-Issuer": {""},
+		"X-Auth-Scope": {""}, "Cache-Control": {"no-store"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -25,6 +25,8 @@ const (
 	HeaderIssuer  = "X-Auth-Issuer"
 )
 
+var identityHeaders = []string{HeaderSubject, HeaderClient, HeaderTenant, HeaderScope, HeaderIssuer}
+
 // HeaderAge says in an answer how old the knowledge of revocations was by which
 // the call was decided, in seconds with three decimals; see [Guard.ShowAge].
 const HeaderAge = "X-Auth-Age"
