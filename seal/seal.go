@@ -60,8 +60,8 @@ type sealed struct {
 // Wrap returns a store that keeps the values of s encrypted. The first key
 // seals, and every key opens: to rotate, put the new key in front of the old
 // one, which is needed for as long as a value is left that it sealed; see
-// [Reseal]. The store is a [store.Watcher] or a [store.Clock] if s is one. Wrap
-// panics if there is no key, or a zero one.
+// [Reseal]. The store is a [store.Watcher], a [store.Follower] or a
+// [store.Clock] if s is one. Wrap panics if there is no key, or a zero one.
 //
 // A value that does not open fails the whole read, also in a list, with
 // [ErrWrongKey], [ErrNotSealed] or [ErrTampered].

@@ -30,13 +30,25 @@ func Date(h http.Header) (now time.Time, within time.Duration, err error) {
 	return date.Add(time.Second / 2), time.Second / 2, nil
 }
 
-// Like returns outer, which wraps inner, as a store that is a [Watcher] or a
-// [Clock] if inner is one: by outer's own methods where it has them, else by
-// those of inner.
+// Like returns outer, which wraps inner, as a store that is a [Watcher], a
+// [Follower] or a [Clock] if inner is one: by outer's own methods where it has
+// them, else by those of inner.
 func Like(outer, inner Store) Store {
 	watcher, watches := own[Watcher](outer, inner)
+	follower, follows := own[Follower](outer, inner)
 	clock, tells := own[Clock](outer, inner)
 	switch {
+	case follows && tells:
+		return struct {
+			Store
+			Follower
+			Clock
+		}{outer, follower, clock}
+	case follows:
+		return struct {
+			Store
+			Follower
+		}{outer, follower}
 	case watches && tells:
 		return struct {
 			Store

@@ -25,25 +25,36 @@ func TestLike(t *testing.T) {
 		*store.Memory
 		clock
 	}
+	type watcher struct { // that cannot be followed
+		plain
+		store.Watcher
+	}
+	type watched struct {
+		watcher
+		clock
+	}
 	one, two := clock{time.Unix(1, 0)}, clock{time.Unix(2, 0)}
 	for _, c := range []struct {
-		name           string
-		outer, inner   store.Store
-		watches, tells bool
-		says           int64
+		name                    string
+		outer, inner            store.Store
+		watches, follows, tells bool
+		says                    int64
 	}{
-		{"neither", plain{}, plain{}, false, false, 0},
-		{"neither, though outer could", both{store.NewMemory(), one}, plain{}, false, false, 0},
-		{"a watcher", plain{}, store.NewMemory(), true, false, 0},
-		{"a clock", plain{}, timed{plain{}, two}, false, true, 2},
-		{"both", plain{}, both{store.NewMemory(), two}, true, true, 2},
-		{"both, by its own clock", timed{plain{}, one}, both{store.NewMemory(), two}, true, true, 1},
+		{"neither", plain{}, plain{}, false, false, false, 0},
+		{"neither, though outer could", both{store.NewMemory(), one}, plain{}, false, false, false, 0},
+		{"a watcher", plain{}, watcher{plain{}, store.NewMemory()}, true, false, false, 0},
+		{"a watcher and a clock", plain{}, watched{watcher{plain{}, store.NewMemory()}, two}, true, false, true, 2},
+		{"a follower", plain{}, store.NewMemory(), true, true, false, 0},
+		{"a clock", plain{}, timed{plain{}, two}, false, false, true, 2},
+		{"all", plain{}, both{store.NewMemory(), two}, true, true, true, 2},
+		{"all, by its own clock", timed{plain{}, one}, both{store.NewMemory(), two}, true, true, true, 1},
 	} {
 		s := store.Like(c.outer, c.inner)
 		_, watches := s.(store.Watcher)
+		_, follows := s.(store.Follower)
 		tells, ok := s.(store.Clock)
-		if watches != c.watches || ok != c.tells {
-			t.Errorf("%s: watcher %v, clock %v; want %v, %v", c.name, watches, ok, c.watches, c.tells)
+		if watches != c.watches || follows != c.follows || ok != c.tells {
+			t.Errorf("%s: watcher %v, follower %v, clock %v; want %v, %v, %v", c.name, watches, follows, ok, c.watches, c.follows, c.tells)
 		}
 		if !ok {
 			continue

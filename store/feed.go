@@ -80,15 +80,17 @@ func (w *watcher) signal() {
 type Feed struct {
 	// Listen connects, calls up as soon as it hears of every change, tells
 	// them by Signal or SignalAll, and returns when the connection broke or
-	// ctx ended.
+	// ctx ended. Where the store is a [Follower] it tells Followers too, and
+	// them only while the connection is there.
 	Listen func(ctx context.Context, up func()) error
 
 	Watchers
+	Followers Followers // those of Follow
 
 	mu      sync.Mutex
-	closed  bool
 	stop    context.CancelFunc // nil: nobody ever watched
 	running sync.WaitGroup
+	closed  chan struct{} // closed by Close; nil: nobody ever watched or closed
 }
 
 // ErrClosed says that the store was closed.
@@ -104,18 +106,55 @@ func (f *Feed) Watch(ctx context.Context, prefix string) (<-chan struct{}, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	var changed <-chan struct{}
+	_, err := f.join(func() { changed = f.Add(ctx, prefix) })
+	return changed, err
+}
+
+// Follow implements [Follower] for a store whose Listen tells Followers.
+func (f *Feed) Follow(ctx context.Context, prefix string, changed func(Change), fresh func(time.Time)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var leave func()
+	closed, err := f.join(func() { leave = f.Followers.Add(prefix, changed, fresh) })
+	if err != nil {
+		return err
+	}
+	defer leave()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-closed:
+		return ErrClosed
+	}
+}
+
+// join calls add, makes sure that the feed listens, and returns what Close
+// closes. Whoever was added hears of the first connection.
+func (f *Feed) join(add func()) (closed <-chan struct{}, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	select {
+	case <-f.ending():
 		return nil, ErrClosed
+	default:
 	}
-	changed := f.Add(ctx, prefix)
+	add()
 	if f.stop == nil {
 		var running context.Context
 		running, f.stop = context.WithCancel(context.Background())
 		f.running.Go(func() { f.run(running) })
 	}
-	return changed, nil
+	return f.closed, nil
+}
+
+// ending returns the channel that Close closes. The caller holds mu.
+func (f *Feed) ending() chan struct{} {
+	if f.closed == nil {
+		f.closed = make(chan struct{})
+	}
+	return f.closed
 }
 
 // run listens until ctx ends.
@@ -125,6 +164,7 @@ func (f *Feed) run(ctx context.Context) {
 		_ = f.Listen(ctx, func() { // those who read or write the store see the error too
 			delay = relistenFirst
 			f.SignalAll()
+			f.Followers.Tell(Change{})
 		})
 		t := time.NewTimer(delay)
 		select {
@@ -141,7 +181,11 @@ func (f *Feed) run(ctx context.Context) {
 // Close ends listening. The channels stay open until their contexts end.
 func (f *Feed) Close() {
 	f.mu.Lock()
-	f.closed = true
+	select {
+	case <-f.ending():
+	default:
+		close(f.closed)
+	}
 	if f.stop != nil {
 		f.stop()
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -128,5 +129,57 @@ func TestFeed(t *testing.T) {
 		if _, err := f.Watch(t.Context(), "a"); !errors.Is(err, ErrClosed) {
 			t.Errorf("Watch after Close: %v", err)
 		}
+	})
+}
+
+// A feed tells those who follow that anything may have changed, whenever it
+// begins to hear of changes, and ends them when it is closed.
+func TestFeedFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := make(chan error)
+		f := &Feed{}
+		f.Listen = func(ctx context.Context, up func()) error {
+			up()
+			select {
+			case err := <-broken:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		var mu sync.Mutex // guards told
+		var told []string
+		done := make(chan error)
+		go func() {
+			done <- f.Follow(t.Context(), "a/", func(c Change) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, c.Key)
+			}, func(time.Time) {})
+		}()
+		want := func(what string, keys ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(told, keys) {
+				t.Errorf("%s: told %q, want %q", what, told, keys)
+			}
+			told = nil
+		}
+		want("the beginning and the first connection", "", "")
+		f.Followers.Tell(Change{Key: "a/b"})
+		f.Followers.Tell(Change{Key: "b"})
+		want("two changes", "a/b")
+		broken <- errors.New("reset")
+		want("no connection")
+		time.Sleep(relistenFirst)
+		want("the next connection", "")
+		f.Close()
+		if err := <-done; !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close Follow returned %v", err)
+		}
+		f.Followers.Tell(Change{})
+		want("nobody follows any more")
 	})
 }

@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// Memory is a Store and a [Watcher] that forgets everything when the process
+// Memory is a Store and a [Follower] that forgets everything when the process
 // ends. It is what every other store is compared with.
 type Memory struct {
-	mu       sync.Mutex
-	last     uint64            // the version given last
-	records  map[string]Record // :: key -> record
-	keys     []string          // of records, in byte order
-	watchers Watchers
+	mu        sync.Mutex
+	last      uint64            // the version given last
+	records   map[string]Record // :: key -> record
+	keys      []string          // of records, in byte order
+	watchers  Watchers
+	followers Followers
 }
 
 // NewMemory returns an empty store.
@@ -58,7 +59,7 @@ func (m *Memory) Put(ctx context.Context, r Record) (Record, error) {
 	r.Version = strconv.FormatUint(m.last, 10)
 	r.Due = RoundDue(r.Due)
 	m.records[r.Key] = clone(r)
-	m.watchers.Signal(r.Key)
+	m.tell(Change{Key: r.Key, Due: r.Due})
 	return clone(r), nil
 }
 
@@ -79,8 +80,13 @@ func (m *Memory) Delete(ctx context.Context, r Record) error {
 	delete(m.records, r.Key)
 	i, _ := slices.BinarySearch(m.keys, r.Key)
 	m.keys = slices.Delete(m.keys, i, i+1)
-	m.watchers.Signal(r.Key)
+	m.tell(Change{Key: r.Key, Due: old.Due, Gone: true})
 	return nil
+}
+
+func (m *Memory) tell(c Change) {
+	m.watchers.Signal(c.Key)
+	m.followers.Tell(c)
 }
 
 // List implements [Store].
@@ -130,6 +136,29 @@ func (m *Memory) Watch(ctx context.Context, prefix string) (<-chan struct{}, err
 		return nil, err
 	}
 	return m.watchers.Add(ctx, prefix), nil
+}
+
+// memoryFresh is how often a Memory says what is always true of it.
+const memoryFresh = 100 * time.Millisecond
+
+// Follow implements [Follower].
+func (m *Memory) Follow(ctx context.Context, prefix string, changed func(Change), fresh func(time.Time)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer m.followers.Add(prefix, changed, fresh)()
+	tick := time.NewTicker(memoryFresh)
+	defer tick.Stop()
+	for {
+		m.mu.Lock() // no write is half done
+		m.followers.Fresh(time.Now())
+		m.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 func clone(r Record) Record {

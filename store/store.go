@@ -77,7 +77,7 @@ type Store interface {
 }
 
 // A Watcher is a Store that can say when records change, also by other
-// processes. Stores that cannot are polled.
+// processes. Stores that cannot are polled. A [Follower] says which.
 type Watcher interface {
 	// Watch sends after a record under prefix may have changed; changes may be
 	// merged, and a receiver reads the record to learn what it is now. The

@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -22,7 +21,7 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
-// Store is a [store.Store], a [store.Watcher] and a [store.Clock] in the tables of
+// Store is a [store.Store], a [store.Follower] and a [store.Clock] in the tables of
 // one prefix.
 type Store struct {
 	server  string // for errors
@@ -130,9 +129,9 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 
 // change runs a statement that returns the row which it changes, if any, and
 // tells those who watch in the same transaction.
-func (s *Store) change(ctx context.Context, key, statement string, args ...any) (changed bool, err error) {
+func (s *Store) change(ctx context.Context, c store.Change, statement string, args ...any) (changed bool, err error) {
 	tag, err := s.pool.Exec(ctx, `WITH changed AS (`+statement+` RETURNING key)
-		SELECT pg_notify($1, $2) FROM changed`, append([]any{s.channel, payload(key)}, args...)...)
+		SELECT pg_notify($1, $2) FROM changed`, append([]any{s.channel, payload(c)}, args...)...)
 	return tag.RowsAffected() == 1, err
 }
 
@@ -148,14 +147,15 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 		micros := r.Due.UnixMicro()
 		due = &micros
 	}
+	c := store.Change{Key: r.Key, Due: r.Due}
 	err := s.do(ctx, func(ctx context.Context) error {
 		var done bool
 		var err error
 		if r.Version == "" {
-			done, err = s.change(ctx, r.Key, `INSERT INTO `+s.table+` (`+columns+`) VALUES ($3, $4, $5, $6)
+			done, err = s.change(ctx, c, `INSERT INTO `+s.table+` (`+columns+`) VALUES ($3, $4, $5, $6)
 				ON CONFLICT (key) DO NOTHING`, []byte(r.Key), next, due, r.Value)
 		} else {
-			done, err = s.change(ctx, r.Key, `UPDATE `+s.table+` SET version = $4, due = $5, value = $6
+			done, err = s.change(ctx, c, `UPDATE `+s.table+` SET version = $4, due = $5, value = $6
 				WHERE key = $3 AND version = $7`, []byte(r.Key), next, due, r.Value, r.Version)
 		}
 		if err == nil && !done {
@@ -172,8 +172,9 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, r store.Record) error {
+	c := store.Change{Key: r.Key, Due: store.RoundDue(r.Due), Gone: true}
 	return s.do(ctx, func(ctx context.Context) error {
-		done, err := s.change(ctx, r.Key, `DELETE FROM `+s.table+` WHERE key = $3 AND version = $4`, []byte(r.Key), r.Version)
+		done, err := s.change(ctx, c, `DELETE FROM `+s.table+` WHERE key = $3 AND version = $4`, []byte(r.Key), r.Version)
 		if err != nil || done {
 			return err
 		}
@@ -219,74 +220,4 @@ func (s *Store) Now(ctx context.Context) (now time.Time, within time.Duration, e
 		return s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
 	})
 	return now, time.Microsecond, err
-}
-
-// Watch implements [store.Watcher]: the server notifies at every commit that
-// changed a record.
-func (s *Store) Watch(ctx context.Context, prefix string) (<-chan struct{}, error) {
-	changed, err := s.feed.Watch(ctx, prefix)
-	if err != nil {
-		return nil, s.wrap(ctx, err)
-	}
-	return changed, nil
-}
-
-// maxPayload is how much a notification holds.
-const maxPayload = 7999 // bytes
-
-// payload names a key in signs that every encoding of a database has. It is
-// empty for a key that is too long: any may have changed.
-func payload(key string) string {
-	text := base64.RawURLEncoding.EncodeToString([]byte(key))
-	if len(text) > maxPayload {
-		return ""
-	}
-	return text
-}
-
-// lookEvery is how often a connection that says nothing is tried.
-const lookEvery = 15 * time.Second
-
-// listen hears of changes on a connection of its own, so that the pool has room
-// for others, until it breaks.
-func (s *Store) listen(ctx context.Context, up func()) error {
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	conn, err := pgx.ConnectConfig(limited, s.conn.Copy())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(limited, `LISTEN `+s.channel); err != nil {
-		return err
-	}
-	up()
-	for {
-		if err := s.hear(ctx, conn); err != nil {
-			return err
-		}
-	}
-}
-
-// hear waits for a notification, or for the time to see whether the server is
-// still there.
-func (s *Store) hear(ctx context.Context, conn *pgx.Conn) error {
-	waiting, cancel := context.WithTimeout(ctx, lookEvery)
-	defer cancel()
-	n, err := conn.WaitForNotification(waiting)
-	switch {
-	case err != nil && ctx.Err() == nil && waiting.Err() != nil:
-		limited, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		return conn.Ping(limited)
-	case err != nil:
-		return err
-	}
-	key, err := base64.RawURLEncoding.DecodeString(n.Payload)
-	if err != nil || n.Payload == "" {
-		s.feed.SignalAll()
-		return nil
-	}
-	s.feed.Signal(string(key))
-	return nil
 }

@@ -48,7 +48,7 @@ const (
 // it makes is for its owner only, and so are the two files (-wal, -shm) that
 // SQLite puts beside it.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s := &Store{path: path}
+	s := &Store{path: path, stirred: make(chan struct{}, 1)}
 	err := s.open(ctx)
 	// While another process begins or ends with the file, SQLite can refuse at
 	// once whatever the time-out says: to wait could be a deadlock there.
@@ -90,6 +90,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.read, err = connect(path, readers+1, append(modes, "query_only(1)")...); err != nil {
 		return errors.Join(err, s.write.Close())
 	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // that is where SQLite writes
+	}
+	s.wal = path + "-wal"
 	return nil
 }
 

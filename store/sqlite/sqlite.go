@@ -19,19 +19,23 @@ import (
 	"github.com/jetonhq/jeton/store"
 )
 
-// Store is a [store.Store] and a [store.Watcher] in an SQLite file.
+// Store is a [store.Store] and a [store.Follower] in an SQLite file.
 type Store struct {
 	path  string
 	write *sql.DB // one connection, so that writers of this process queue here and not in SQLite
 	read  *sql.DB
 
 	// What follows is in watch.go.
-	poller   sync.WaitGroup
-	closing  context.Context
-	shut     context.CancelFunc
-	mu       sync.Mutex // guards polling
-	polling  bool
-	watchers store.Watchers
+	poller    sync.WaitGroup
+	closing   context.Context
+	shut      context.CancelFunc
+	mu        sync.Mutex    // guards polling
+	polling   bool          // there is a poller
+	stirred   chan struct{} // wakes it: somebody may have written
+	wal       string        // the file that everybody writes to
+	watchers  store.Watchers
+	followers store.Followers
+	writes    writes
 }
 
 // DB returns the handle on which this process writes, for tables that live
@@ -96,12 +100,7 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 	r.Value = append([]byte{}, r.Value...) // the caller's own, and nil is not NULL
 	r.Due = store.RoundDue(r.Due)
 	due := sql.NullInt64{Int64: r.Due.UnixMicro(), Valid: !r.Due.IsZero()}
-	var next int64
-	err := s.change(ctx, r.Key, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, `UPDATE counter SET last = last + 1 RETURNING last`).Scan(&next)
-		if err != nil {
-			return err
-		}
+	next, err := s.change(ctx, store.Change{Key: r.Key, Due: r.Due}, func(tx *sql.Tx, next int64) error {
 		if r.Version == "" {
 			return changed(tx.ExecContext(ctx, `INSERT INTO record (`+columns+`) VALUES (?, ?, ?, ?)
 				ON CONFLICT (key) DO NOTHING`, []byte(r.Key), next, due, r.Value))
@@ -119,7 +118,7 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, r store.Record) error {
 	at, _ := parseVersion(r.Version) // 0, which no record is at, where it is none
-	return s.change(ctx, r.Key, func(tx *sql.Tx) error {
+	_, err := s.change(ctx, store.Change{Key: r.Key, Due: store.RoundDue(r.Due), Gone: true}, func(tx *sql.Tx, _ int64) error {
 		err := changed(tx.ExecContext(ctx, `DELETE FROM record WHERE key = ? AND version = ?`, []byte(r.Key), at))
 		if !errors.Is(err, store.ErrConflict) {
 			return err
@@ -133,27 +132,32 @@ func (s *Store) Delete(ctx context.Context, r store.Record) error {
 		}
 		return store.ErrConflict
 	})
+	return err
 }
 
-// change runs f in a transaction and, once that is on the disk, tells those
-// who watch key.
-func (s *Store) change(ctx context.Context, key string, f func(*sql.Tx) error) error {
+// change runs f in a transaction with the number of this write, one larger than
+// that of the write before, by whatever process. Once it is on the disk, those
+// who watch or follow are told. It returns the number.
+func (s *Store) change(ctx context.Context, c store.Change, f func(tx *sql.Tx, next int64) error) (next int64, err error) {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
-		return s.wrap(ctx, err)
+		return 0, s.wrap(ctx, err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	switch err := f(tx); {
+	err = tx.QueryRowContext(ctx, `UPDATE counter SET last = last + 1 RETURNING last`).Scan(&next)
+	if err == nil {
+		err = f(tx, next)
+	}
+	switch {
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
-		return err
+		return 0, err
 	case err != nil:
-		return s.wrap(ctx, err)
+		return 0, s.wrap(ctx, err)
 	}
-	if err := tx.Commit(); err != nil {
-		return s.wrap(ctx, err)
+	if err := s.commit(tx, c, next); err != nil {
+		return 0, s.wrap(ctx, err)
 	}
-	s.watchers.Signal(key)
-	return nil
+	return next, nil
 }
 
 // changed returns ErrConflict if the statement found no row to change.

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"NotAliased", testNotAliased},
 		{"Canceled", testCanceled},
 		{"Watch", testWatch},
+		{"Follow", testFollow},
 		{"Clock", testClock},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })

@@ -19,7 +19,7 @@ type hooked struct {
 	around hook
 }
 
-// wrap keeps a store that is a Watcher or a Clock one.
+// wrap keeps a store that is a Watcher, a Follower or a Clock one.
 func wrap(s store.Store, around hook) store.Store { return store.Like(&hooked{s, around}, s) }
 
 // Now implements [store.Clock] where the store beneath does.
@@ -64,8 +64,8 @@ func only[T any](v T, err error) (T, error) {
 // Slow returns a store that sleeps for delay() before and after each operation
 // of s, as a database across a network does, so that races show that a store
 // which answers at once hides. A context that ends while the answer is on its
-// way loses the answer, not the write. It is a [store.Watcher] or a [store.Clock] if s
-// is one.
+// way loses the answer, not the write. It is a [store.Watcher], a
+// [store.Follower] or a [store.Clock] if s is one.
 func Slow(s store.Store, delay func() time.Duration) store.Store {
 	sleep := func(ctx context.Context) error {
 		t := time.NewTimer(delay())
@@ -117,7 +117,8 @@ func (f *Faults) Set(fault Fault) { f.Decide(func(string, string) Fault { return
 func (f *Faults) Decide(decide func(op, key string) Fault) { f.decide.Store(&decide) }
 
 // Faulty returns a store over s whose operations fail as faults says. It is a
-// [store.Watcher] or a [store.Clock] if s is one; watching does not fail.
+// [store.Watcher], a [store.Follower] or a [store.Clock] if s is one; watching
+// and following do not fail.
 func Faulty(s store.Store, faults *Faults) store.Store {
 	return wrap(s, func(_ context.Context, op, key string, do func() error) error {
 		fault := Healthy
@@ -136,15 +137,22 @@ func Faulty(s store.Store, faults *Faults) store.Store {
 }
 
 // Timed returns s with a clock, which says what now says. It is a
-// [store.Watcher] if s is one.
+// [store.Watcher] or a [store.Follower] if s is one.
 func Timed(s store.Store, now func() time.Time) store.Store {
 	clock := clock(now)
-	if w, ok := s.(store.Watcher); ok {
+	switch of := s.(type) {
+	case store.Follower:
+		return struct {
+			store.Store
+			store.Follower
+			store.Clock
+		}{s, of, clock}
+	case store.Watcher:
 		return struct {
 			store.Store
 			store.Watcher
 			store.Clock
-		}{s, w, clock}
+		}{s, of, clock}
 	}
 	return struct {
 		store.Store
