@@ -283,6 +283,32 @@ func (d *Directory) AuthenticateAPIKey(ctx context.Context, tenant string, key j
 	return good, nil
 }
 
+// APIKeyCounters returns the generations of whatever ends a generated API key:
+// its own, its owner's and its tenant's, by kind and ID. They are to be read
+// before the key is authenticated. For a key that there is not the work is the
+// same.
+func (d *Directory) APIKeyCounters(ctx context.Context, key jeton.Secret) (map[string]uint64, error) {
+	id, ok := ParseGenerated(apiKeyPrefix, key)
+	if !ok {
+		return nil, nil
+	}
+	k, _, err := load[keyRecord](ctx, d, d.keyKey(id))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("directory: read an API key: %w", err)
+	}
+	counters := map[string]uint64{}
+	for kind, id := range map[string]string{"key": k.ID, "user": k.Owner, "tenant": k.Tenant} {
+		n, err := d.Generation(ctx, kind, id)
+		if err != nil {
+			return nil, err
+		}
+		if id != "" {
+			counters[kind+"/"+id] = n
+		}
+	}
+	return counters, nil
+}
+
 // keyLive reports whether a key, its tenant and its owner are enabled.
 func (d *Directory) keyLive(ctx context.Context, k keyRecord) (bool, error) {
 	live, err := d.tenantLive(ctx, k.Tenant)

@@ -54,6 +54,11 @@ type Directory struct {
 	// Passwords hashes what people chose. Change it before use only.
 	Passwords *PasswordHasher
 
+	// Raised is told of every counter that this process raised, before Raise
+	// returns: whoever asked for the raise finds it done. Nil: nobody is. Change
+	// it before use only. It must not wait.
+	Raised func(Raise)
+
 	store    store.Store
 	log      audit.Log
 	realm    string

@@ -18,6 +18,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/directory"
+	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -25,6 +26,7 @@ import (
 // record, changed by compare-and-swap only, so that whatever races has one
 // outcome. The record is there as long as the family lives: ending the family
 // is deleting it, and access tokens name their family, so they end with it.
+// Another record remembers for the lifetime of those that the family ended.
 //
 // Stored at realm/<realm>/family/<id>, due when the current refresh token
 // expires, as JSON:
@@ -126,6 +128,7 @@ type families struct {
 	realm    string
 	lifetime time.Duration // of a refresh token, from its making
 	window   time.Duration // how long a spent token may be presented again; see use
+	feed     *feed
 }
 
 func (fs *families) key(id string) string { return store.Key("realm", fs.realm, "family", id) }
@@ -226,7 +229,17 @@ func (fs *families) use(ctx context.Context, f *family, token jeton.Secret) (jet
 
 // end ends a family, and with it every token of it and the kept successor. A
 // family that is no more is no error.
+//
+// The record that says so comes before the family goes, for those who do not
+// look at the family; see feed. If that is interrupted the next use of the
+// family completes it; see renew.
 func (fs *families) end(ctx context.Context, id string) error {
+	until := fs.feed.until(time.Now())
+	_, err := fs.store.Put(ctx, store.Record{Key: store.Key("realm", fs.realm, "ended", id), Due: until, Value: []byte(`{"v":1}`)})
+	if err != nil && !errors.Is(err, store.ErrConflict) { // a conflict: somebody is ending it too
+		return fmt.Errorf("issuer: end a refresh family: %w", err)
+	}
+	fs.feed.add(revocation.Event{Family: id, Until: until})
 	for {
 		r, err := fs.store.Get(ctx, fs.key(id))
 		if err == nil {

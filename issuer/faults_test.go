@@ -225,7 +225,7 @@ func TestStoreFails(t *testing.T) {
 		for _, a := range []answer{b.login(), b.loginWith("wrong")} {
 			want(t, a, 503, jeton.Unavailable)
 		}
-		if n := bytes.Count(b.lines.Bytes(), []byte("level=ERROR")); n != 2 {
+		if n := bytes.Count(b.lines.Bytes(), []byte("request not decided")); n != 2 {
 			t.Errorf("%d log lines about 2 failures: %s", n, b.lines)
 		}
 		faults.Set(storetest.Healthy)

@@ -26,6 +26,7 @@ type bench struct {
 	store store.Store
 	log   audit.Log
 	lines *bytes.Buffer // what the logger wrote; not safe while requests run
+	stop  func()        // makes the realm read its store for each token, as one that does not run
 }
 
 // open returns a bench for a dialect at http://auth.test/<dialect>. Nil store
@@ -52,7 +53,21 @@ func open(t testing.TB, name string, st store.Store, adjust func(*Config)) *benc
 		t.Fatal(err)
 	}
 	b.directory.Passwords = &directory.PasswordHasher{Memory: 8, Time: 1}
+	b.run()
+	<-b.Ready()
 	return b
+}
+
+// run runs the realm, as a server does, until the test ends or stop is called.
+func (b *bench) run() {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.t.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.Run(ctx)
+	}()
+	b.stop = func() { cancel(); <-done }
+	b.t.Cleanup(b.stop)
 }
 
 // seeded returns a bench with the demo people and clients of a dialect.

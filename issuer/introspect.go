@@ -12,6 +12,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/directory"
+	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -139,7 +140,10 @@ func (r *Realm) serveRevoke(w http.ResponseWriter, req *http.Request) {
 func (r *Realm) endToken(ctx context.Context, id string, due time.Time) error {
 	_, err := r.store.Put(ctx, store.Record{Key: r.revokedKey(id), Due: due, Value: []byte(`{"v":1}`)})
 	if errors.Is(err, store.ErrConflict) {
-		return nil // somebody else revoked it in this moment
+		err = nil // somebody else revoked it in this moment
+	}
+	if err == nil {
+		r.feed.add(revocation.Event{Token: id, Until: due})
 	}
 	return err
 }

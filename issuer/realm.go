@@ -9,8 +9,9 @@
 //
 // Access tokens are signed JWTs and have no row in the store. What can end one
 // before its time are counters, which it names with the value that they had
-// when it was made; the record of its refresh family; and, if it was revoked by
-// itself, a record of its ID that goes when the token would have expired.
+// when it was made; the end of its refresh family; and, if it was revoked by
+// itself, a record of its ID that goes when the token would have expired. A
+// realm that runs ([Realm.Run]) has all of that in memory.
 package issuer
 
 import (
@@ -53,6 +54,7 @@ type Config struct {
 	RetryWindow     time.Duration           // how long a spent refresh token gets the same successor again; zero: 30 seconds; negative: never
 	Rate            map[string]dialect.Rate // :: "username", "client_id" or "ip" -> logins allowed; nil: the dialect's; empty: none
 	Alg             string                  // of the signing keys that are made; empty: the dialect's, or ES256
+	MaxStale        time.Duration           // how old what is known to have ended may be; nothing is verified by older; zero: 30 seconds
 
 	Guards []Guard // who may follow the revocations and introspect every token; none: nobody
 
@@ -85,6 +87,7 @@ type Realm struct {
 	limits    *limits
 	guards    []guard
 	ended     *revocation.Log // what ended before its time, and who follows it
+	feed      *feed
 	logger    *slog.Logger
 	trusted   []netip.Prefix
 	password  bool
@@ -113,9 +116,10 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 			r.typ = "at+jwt" // RFC 9068 section 2.1
 		}
 	}
+	r.feed = newFeed(r, c.MaxStale)
 	window := max(first(c.RetryWindow, defaultRetryWindow), 0)
 	r.families = &families{
-		store: c.Store, realm: c.Name, window: window,
+		store: c.Store, realm: c.Name, window: window, feed: r.feed,
 		// The record must outlive every access token that names it.
 		lifetime: max(first(c.RefreshLifetime, defaultRefreshLifetime), r.lifetime+window),
 	}
@@ -138,6 +142,10 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	r.directory, err = directory.Open(ctx, c.Store, c.Audit, c.Name, directory.Settings{
 		Tenanted: c.Dialect.Login.Has("tenant_id"), Scopes: order, ScopeRequiredForKeys: len(order) > 0,
 	})
+	if err == nil {
+		r.directory.Raised = r.feed.raised
+		err = r.feed.readLifetime(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
 	}
@@ -383,17 +391,19 @@ func readBody(w http.ResponseWriter, req *http.Request) ([]byte, bool) {
 // keyAge is how long a key signs before the next one does.
 const keyAge = 30 * 24 * time.Hour
 
-// Sweep removes the records that have expired: refresh families and the IDs of
-// revoked tokens. It returns how many. It also rotates signing keys that have
+// Sweep removes the records that have expired: refresh families, and the IDs of
+// those that ended and of revoked tokens. It returns how many. It also forgets
+// what ended too long ago to concern a token, and rotates signing keys that have
 // signed for a month. Nothing waits for it, since expired records count for
 // nothing; calling it every few minutes keeps the store small. Several
 // processes may sweep at once.
 func (r *Realm) Sweep(ctx context.Context) (int, error) {
+	r.Revocations().Sweep(time.Now())
 	if err := r.ring.RotateAfter(ctx, time.Now(), keyAge); err != nil {
 		return 0, fmt.Errorf("issuer: realm %s: rotate the signing key: %w", r.name, err)
 	}
 	removed := 0
-	for _, kind := range []string{"family", "revoked"} {
+	for _, kind := range []string{"family", "revoked", "ended"} {
 		n, err := sweep(ctx, r.store, store.Key("realm", r.name, kind)+"/")
 		removed += n
 		if err != nil {

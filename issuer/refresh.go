@@ -84,9 +84,14 @@ func (r *Realm) renew(ctx context.Context, a *attempt, client *directory.Client,
 		if a.entry.Actor == "" {
 			a.entry.Actor = f.Name // a form that names nobody
 		}
-		standing := r.families.standing(f, presented)
-		if standing == spent {
+		if r.families.standing(f, presented) == spent {
 			return nil, r.endSpent(ctx, a, f)
+		}
+		if r.Revocations().Ended(&jeton.Claims{Family: f.id}) != nil { // and its end was interrupted
+			if err := r.families.end(ctx, f.id); err != nil {
+				return nil, err
+			}
+			return nil, jeton.InvalidGrant
 		}
 		t, err := r.renewed(ctx, a.vars, f)
 		if err != nil {

@@ -90,7 +90,8 @@ func (r *Realm) instance(ctx context.Context) (string, error) {
 }
 
 // Revocations returns the table of what ended before its time, for guards in
-// this process. It is to be read.
+// this process. It is to be read. It is complete and fresh while [Realm.Run]
+// runs; before, it is never fresh.
 func (r *Realm) Revocations() *revocation.Table { return r.ended.Table() }
 
 // Close ends the connections of those who follow the realm's revocations, and
@@ -187,7 +188,7 @@ func (r *Realm) canary(req *http.Request, body []byte, guard string, a *attempt)
 func (r *Realm) introspectForGuard(ctx context.Context, bearer jeton.Secret) (map[string]any, error) {
 	inactive := map[string]any{"active": false}
 	if directory.IsAPIKey(bearer) {
-		c, counters, err := r.readKey(ctx, bearer)
+		c, err := r.verifyKey(ctx, bearer)
 		if err != nil && jeton.Refused(err) {
 			return inactive, nil
 		}
@@ -198,7 +199,7 @@ func (r *Realm) introspectForGuard(ctx context.Context, bearer jeton.Secret) (ma
 		return present(map[string]any{
 			"active": true, "token_type": "Bearer", "iss": r.url, "jti": c.ID, "sub": c.Subject, "tenant_id": c.Tenant,
 			"scope": c.Scope.String(), "aud": single(c.Audience), "iat": c.IssuedAt.Unix(),
-			revocation.ClaimName: revocation.Claim{Generations: counters},
+			revocation.ClaimName: revocation.Claim{Generations: c.Generations},
 		}), nil
 	}
 	t, err := r.open(ctx, bearer)
@@ -209,27 +210,6 @@ func (r *Realm) introspectForGuard(ctx context.Context, bearer jeton.Secret) (ma
 		return nil, err
 	}
 	answer := r.introspected(t)
-	answer[revocation.ClaimName] = t.private
+	answer[revocation.ClaimName] = t.ends
 	return answer, nil
-}
-
-// readKey returns the claims of an API key and the counters that can end it. The
-// counters are read first and the key's state then, for the reason that is
-// written at count: so it is authenticated twice.
-func (r *Realm) readKey(ctx context.Context, key jeton.Secret) (*jeton.Claims, map[string]uint64, error) {
-	c, err := r.verifyKey(ctx, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	counters := map[string]uint64{}
-	for kind, id := range map[string]string{"key": c.ID, "user": c.Subject, "tenant": c.Tenant} {
-		if id == "" || kind == "user" && id == c.ID {
-			continue // of no tenant, of nobody
-		}
-		if counters[counterName(kind, id)], err = r.directory.Generation(ctx, kind, id); err != nil {
-			return nil, nil, err
-		}
-	}
-	c, err = r.verifyKey(ctx, key)
-	return c, counters, err
 }

@@ -175,6 +175,29 @@ func (s *Server) Close() {
 	}
 }
 
+// Run runs all realms until ctx ends; see [Realm.Run].
+func (s *Server) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, m := range s.mounts {
+		all.Go(func() { m.realm.Run(ctx) })
+	}
+	all.Wait()
+}
+
+// Ready waits until all realms are, which run, but no longer than for a time;
+// see [Realm.Ready].
+func (s *Server) Ready(ctx context.Context, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for _, m := range s.mounts {
+		select {
+		case <-m.realm.Ready():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // health remembers an answer for a moment, since asking costs a write and
 // anyone may ask.
 type health struct {

@@ -15,24 +15,9 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 )
-
-// private is the claim "jtn", in which an access token says what can end it.
-// What has its place in a registered claim is not repeated here.
-type private struct {
-	// Counters are the generations at the time of the login, by kind and ID,
-	// as in "user/5f2c…". A token is good while each is still the same. The
-	// counter "grant/…" is raised by each token of one owner and audience,
-	// where a new token ends the one before it.
-	Counters map[string]uint64 `json:"g"`
-
-	Family string            `json:"f,omitempty"` // refresh family
-	Bound  map[string]string `json:"b,omitempty"` // variable -> jeton.Fingerprint of what must be worn with the token
-	Sub    string            `json:"s,omitempty"` // the subject's ID, if the dialect gives sub another meaning
-}
-
-const privateClaim = "jtn"
 
 // A token is an access token before it is signed, or after it was read.
 type token struct {
@@ -48,9 +33,9 @@ type token struct {
 	counters map[string]uint64
 	key      jeton.Secret // API key that must be worn with the token; zero: none
 
-	issued, expiry time.Time      // of one that was read
-	private        private        // likewise
-	claims         map[string]any // likewise
+	issued, expiry time.Time        // of one that was read
+	ends           revocation.Claim // likewise: what can end it
+	claims         map[string]any   // likewise
 }
 
 // newToken returns a token for the party, with an ID of its own.
@@ -70,7 +55,7 @@ func (r *Realm) newToken(p *party) *token {
 // in which the counts were committed says which token is the last.
 func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 	now := time.Now()
-	p := private{Counters: t.counters, Family: t.family}
+	p := revocation.Claim{Generations: t.counters, Family: t.family}
 	if !t.key.IsZero() {
 		p.Bound = map[string]string{"api_key": jeton.Fingerprint(t.id, t.key)}
 	}
@@ -98,7 +83,7 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 		claims[name] = value
 	}
 	if claims["sub"] != t.subject {
-		p.Sub = t.subject
+		p.Subject = t.subject
 	}
 	claims["iss"], claims["jti"] = r.url, t.id
 	claims["iat"], claims["exp"] = now.Unix(), now.Add(r.lifetime).Unix()
@@ -109,9 +94,9 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 	if r.dialect.Active > 0 {
 		// Whatever can fail fails before the raise ends the older token: a token
 		// with the largest number there is is the longest.
-		p.Counters = map[string]uint64{counterName("grant", grantID(t.owner, t.audience)): math.MaxUint64}
-		maps.Copy(p.Counters, t.counters)
-		claims[privateClaim] = p
+		p.Generations = map[string]uint64{counterName("grant", grantID(t.owner, t.audience)): math.MaxUint64}
+		maps.Copy(p.Generations, t.counters)
+		claims[revocation.ClaimName] = p
 		if _, err := r.ring.Sign(ctx, r.typ, claims); err != nil {
 			return err
 		}
@@ -120,12 +105,12 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 		if err != nil {
 			return err
 		}
-		p.Counters = maps.Clone(t.counters)
-		p.Counters[counterName("grant", grant)] = n
+		p.Generations = maps.Clone(t.counters)
+		p.Generations[counterName("grant", grant)] = n
 		// The token before this one has ended. Nobody can cancel this one now.
 		ctx = context.WithoutCancel(ctx)
 	}
-	claims[privateClaim] = p
+	claims[revocation.ClaimName] = p
 	signed, err := r.ring.Sign(ctx, r.typ, claims)
 	answer["access_token"] = signed
 	return err
@@ -151,17 +136,14 @@ func (r *Realm) open(ctx context.Context, bearer jeton.Secret) (*token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !time.Now().Before(t.expiry) {
-		return nil, invalidToken("the access token has expired")
-	}
 	if err := r.alive(ctx, t); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// read checks the signature of a token and that it is this realm's, and not
-// whether it is still good.
+// read checks the signature of a token, that it is this realm's and that it has
+// not expired, and not whether something ended it before.
 func (r *Realm) read(ctx context.Context, bearer jeton.Secret) (*token, error) {
 	typ, claims, err := r.ring.Verify(ctx, bearer)
 	if err != nil {
@@ -173,21 +155,24 @@ func (r *Realm) read(ctx context.Context, bearer jeton.Secret) (*token, error) {
 		return nil, invalidToken("the token is not an access token of this realm")
 	}
 	// One round trip through JSON; the claim was signed, so it is ours.
-	b, err := json.Marshal(claims[privateClaim])
+	b, err := json.Marshal(claims[revocation.ClaimName])
 	if err == nil {
-		err = json.Unmarshal(b, &t.private)
+		err = json.Unmarshal(b, &t.ends)
 	}
 	var ok1, ok2 bool
 	t.expiry, ok1 = instant(claims["exp"])
 	t.issued, ok2 = instant(claims["iat"])
 	t.audience = texts(claims["aud"])
-	if err != nil || !ok1 || !ok2 || len(t.private.Counters) == 0 {
+	if err != nil || !ok1 || !ok2 || len(t.ends.Generations) == 0 {
 		return nil, invalidToken("the token is not an access token of this realm")
 	}
 	t.id, t.clientID, t.tenant = text("jti"), text("client_id"), text("tenant_id")
-	t.scope, t.family, t.counters = jeton.ParseScope(text("scope")), t.private.Family, t.private.Counters
-	if t.subject = t.private.Sub; t.subject == "" {
+	t.scope, t.family, t.counters = jeton.ParseScope(text("scope")), t.ends.Family, t.ends.Generations
+	if t.subject = t.ends.Subject; t.subject == "" {
 		t.subject = text("sub")
+	}
+	if !time.Now().Before(t.expiry) {
+		return nil, invalidToken("the access token has expired")
 	}
 	return t, nil
 }
@@ -199,8 +184,8 @@ func (t *token) has(counter string) bool {
 	return ok
 }
 
-// alive makes sure that nothing ended the token: no counter moved on, the
-// family is there, and its ID was not revoked.
+// alive makes sure, by reading the store, that nothing ended the token: no
+// counter moved on, the family is there, and its ID was not revoked.
 func (r *Realm) alive(ctx context.Context, t *token) error {
 	ended := invalidToken("the access token was revoked")
 	for counter, n := range t.counters {

@@ -14,6 +14,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/directory"
+	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/storetest"
 )
@@ -263,7 +264,7 @@ func TestVerifyRefuses(t *testing.T) {
 	now := time.Now().Unix()
 	claims := func(changes map[string]any) string {
 		c := map[string]any{"iss": b.url, "aud": b.url, "sub": "demo-client", "jti": "x", "iat": now, "exp": now + 60,
-			privateClaim: map[string]any{"g": map[string]any{"client/demo-client": 0}}}
+			revocation.ClaimName: map[string]any{"g": map[string]any{"client/demo-client": 0}}}
 		typ := "at+jwt"
 		for name, value := range changes {
 			if name == "typ" {
@@ -291,12 +292,21 @@ func TestVerifyRefuses(t *testing.T) {
 		"other typ": claims(map[string]any{"typ": "JWT"}), "expired": claims(map[string]any{"exp": now}),
 		"no expiry": claims(map[string]any{"exp": nil}), "text expiry": claims(map[string]any{"exp": "99999999999"}),
 		"odd expiry": claims(map[string]any{"exp": 1e300}), "negative": claims(map[string]any{"exp": -1}),
-		"no counters":    claims(map[string]any{privateClaim: nil}),
-		"counter passed": claims(map[string]any{privateClaim: map[string]any{"g": map[string]any{"client/demo-client": 1}}}),
-		"lost family":    claims(map[string]any{privateClaim: map[string]any{"g": map[string]any{"client/demo-client": 0}, "f": "gone"}}),
-		"API key":        "jeton_ak_garbage",
+		"no counters": claims(map[string]any{revocation.ClaimName: nil}),
+		"API key":     "jeton_ak_garbage",
 	} {
 		if b.good(token) {
+			t.Errorf("%s: the token is good", name)
+		}
+	}
+	// The store knows of neither; who does not read it has not heard that they
+	// ended, and they are signed.
+	b.stop()
+	for name, ends := range map[string]map[string]any{
+		"counter passed": {"g": map[string]any{"client/demo-client": 1}},
+		"lost family":    {"g": map[string]any{"client/demo-client": 0}, "f": "gone"},
+	} {
+		if b.good(claims(map[string]any{revocation.ClaimName: ends})) {
 			t.Errorf("%s: the token is good", name)
 		}
 	}
@@ -319,10 +329,11 @@ func TestVerifyOtherRealm(t *testing.T) {
 	}
 }
 
-// A verifier that cannot ask its store does not blame the token.
+// A verifier that cannot ask its store, and has to, does not blame the token.
 func TestVerifyUndecided(t *testing.T) {
 	var faults storetest.Faults
 	b := seeded(t, "oauth2", storetest.Faulty(store.NewMemory(), &faults), nil)
+	b.stop()
 	token := b.password().text("access_token")
 	for _, record := range []string{"generation", "family", "revoked"} {
 		faults.Decide(func(op, key string) storetest.Fault {

@@ -9,6 +9,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/directory"
+	"github.com/jetonhq/jeton/revocation"
 )
 
 // Verify decides whether a bearer token is good at this realm's API: an access
@@ -16,6 +17,10 @@ import (
 // keys. A dialect whose login takes an API key next to a password is the
 // exception: there an API key is no bearer token, else it would be enough
 // without the password.
+//
+// While [Realm.Run] runs an access token is decided from memory. An API key is
+// looked up in the store for each call; its claims have what ends it, so that
+// they may be kept.
 //
 // The token in the claims may be bound to other credentials; comparing them is
 // up to the caller, who has the call.
@@ -31,19 +36,27 @@ func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims,
 	if directory.IsAPIKey(bearer) {
 		return r.verifyKey(ctx, bearer)
 	}
-	t, err := r.open(ctx, bearer)
+	t, err := r.read(ctx, bearer)
+	if err != nil {
+		return nil, err
+	}
+	claims := &jeton.Claims{
+		ID: t.id, Issuer: r.url, Subject: t.subject, ClientID: t.clientID, Tenant: t.tenant,
+		Audience: t.audience, Scope: t.scope, IssuedAt: t.issued, Expiry: t.expiry,
+		Generations: t.counters, Family: t.family, Bound: t.ends.Bound, Extra: t.claims,
+	}
+	if r.feed.live.Load() {
+		err = r.feed.ended(claims)
+	} else {
+		err = r.alive(ctx, t)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains(t.audience, r.url) {
 		return nil, invalidToken("the access token is for another audience")
 	}
-	claims := &jeton.Claims{
-		ID: t.id, Issuer: r.url, Subject: t.subject, ClientID: t.clientID, Tenant: t.tenant,
-		Audience: t.audience, Scope: t.scope, IssuedAt: t.issued, Expiry: t.expiry,
-		Bound: t.private.Bound, Extra: t.claims,
-	}
-	for _, name := range []string{"jti", "iss", "client_id", "tenant_id", "aud", "scope", "iat", "exp", privateClaim} {
+	for _, name := range []string{"jti", "iss", "client_id", "tenant_id", "aud", "scope", "iat", "exp", revocation.ClaimName} {
 		delete(claims.Extra, name)
 	}
 	return claims, nil
@@ -52,6 +65,11 @@ func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims,
 func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims, error) {
 	if r.dialect.Login.Has("api_key") {
 		return nil, jeton.InvalidToken
+	}
+	// The counters first: whoever disables writes the state before he raises one.
+	counters, err := r.directory.APIKeyCounters(ctx, key)
+	if err != nil {
+		return nil, err
 	}
 	k, err := r.directory.AuthenticateAPIKey(ctx, "", key)
 	if err != nil {
@@ -63,7 +81,7 @@ func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims,
 	}
 	return &jeton.Claims{
 		ID: k.ID, Issuer: r.url, Subject: subject, Tenant: k.Tenant,
-		Audience: []string{r.url}, Scope: k.Scope, IssuedAt: k.Created,
+		Audience: []string{r.url}, Scope: k.Scope, IssuedAt: k.Created, Generations: counters,
 	}, nil
 }
 

@@ -248,6 +248,11 @@ func (s *server) guard(realm string) *guard.Guard {
 const (
 	sweepEvery = 5 * time.Minute
 	grace      = 400 * time.Millisecond // for requests that run when the server is to end
+
+	// readyWithin is how long the listeners wait for the realms to know what has
+	// ended. After that each token is looked up in the store for as long as they
+	// do not.
+	readyWithin = 500 * time.Millisecond
 )
 
 // start begins to answer.
@@ -257,15 +262,17 @@ func (s *server) start() {
 	work, cancelWork := context.WithCancel(context.Background())
 	s.cancel, s.cancelWork = cancel, cancelWork
 	s.failed = make(chan error, len(s.fronts))
+	if s.issuer != nil {
+		s.work.Go(func() { s.issuer.Run(work) })
+		s.work.Go(func() { s.sweep(work) })
+		s.issuer.Ready(work, readyWithin)
+	}
 	for _, f := range s.fronts {
 		f.start(base, s.logger, s.failed)
 		s.logger.Info("listening", "address", f.listener.Addr().String())
 	}
 	if s.broker != nil {
 		s.work.Go(func() { s.broker.Run(work) })
-	}
-	if s.issuer != nil {
-		s.work.Go(func() { s.sweep(work) })
 	}
 }
 
