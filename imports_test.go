@@ -84,8 +84,8 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"github.com/vektah/gqlparser/v2":      "guard",
 	"github.com/vektah/gqlparser/v2/ast":  "guard",
 
-	"github.com/prometheus/client_golang/prometheus":          "broker",
-	"github.com/prometheus/client_golang/prometheus/promhttp": "broker",
+	"github.com/prometheus/client_golang/prometheus":          "broker cmd/",
+	"github.com/prometheus/client_golang/prometheus/promhttp": "broker cmd/",
 	"github.com/jackc/pgx/v5":                                 "store/postgres",
 	"github.com/redis/rueidis":                                "sink/redis store/redis",
 	"go.etcd.io/etcd/client/v3":                               "store/etcd",

@@ -95,28 +95,35 @@ func parseScope(d *Dialect, n yamlnode.Node) error {
 	return nil
 }
 
-func parsePermissions(d *Dialect, n yamlnode.Node) error {
+func parsePermissions(d *Dialect, n yamlnode.Node) (err error) {
+	d.Permissions, err = ParsePermissions(n, d.Scope.Order)
+	return err
+}
+
+// ParsePermissions reads a permission table. The scopes in it are of order, if
+// that is not empty. The error has the place of the mistake.
+func ParsePermissions(n yamlnode.Node, order []string) (Permissions, error) {
 	if err := n.Want("permissions", yamlnode.Map); err != nil {
-		return err
+		return nil, err
 	}
-	d.Permissions = Permissions{}
+	permissions := Permissions{}
 	for _, resource := range n.Pairs {
 		if err := resource.Value.Want("the permissions of "+resource.Key.Text, yamlnode.Map); err != nil {
-			return err
+			return nil, err
 		}
 		if err := resource.Value.Only(verbs...); err != nil {
-			return err
+			return nil, err
 		}
 		table := map[string]string{}
 		for _, p := range resource.Value.Pairs {
-			if d.Scope.Order != nil && !slices.Contains(d.Scope.Order, p.Value.Text) {
-				return p.Value.Errorf("unknown scope %s%s", yamlnode.Quote(p.Value.Text), yamlnode.Suggest(p.Value.Text, d.Scope.Order))
+			if order != nil && !slices.Contains(order, p.Value.Text) {
+				return nil, p.Value.Errorf("unknown scope %s%s", yamlnode.Quote(p.Value.Text), yamlnode.Suggest(p.Value.Text, order))
 			}
 			table[p.Key.Text] = p.Value.Text
 		}
-		d.Permissions[resource.Key.Text] = table
+		permissions[resource.Key.Text] = table
 	}
-	return nil
+	return permissions, nil
 }
 
 var codes = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",

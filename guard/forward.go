@@ -118,6 +118,9 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 		if err == nil && g.Revocations != nil {
 			err = running.ended(claims)
 		}
+		if g.Decided != nil {
+			g.Decided(err)
+		}
 		if err != nil {
 			g.refuse(out, asked, err)
 			return

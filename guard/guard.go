@@ -108,6 +108,11 @@ type Guard struct {
 	// loopback.
 	From []netip.Prefix
 
+	// Decided hears of each decision: nil for a call that is let through, else
+	// why it is not. It is called before the answer, by the goroutine of the
+	// call. Nil: nobody does.
+	Decided func(error)
+
 	// Logger hears of calls that could not be decided or forwarded. Nil: nobody
 	// does.
 	Logger *slog.Logger
@@ -149,6 +154,9 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		done := func() {}
 		if err == nil {
 			r, done, err = running.begin(r, claims)
+		}
+		if g.Decided != nil {
+			g.Decided(err)
 		}
 		if err != nil {
 			g.refuse(w, r, err)
@@ -304,9 +312,12 @@ func (g *Guard) verify(ctx context.Context, bearer jeton.Secret) (claims *jeton.
 	return nil, undecided(errors.New("guard: verify: neither claims nor error"))
 }
 
+// retryUndecided is when to come again if whoever could not decide does not say.
+const retryUndecided = 5 * time.Second
+
 func undecided(cause error) *jeton.Error {
-	e := &jeton.Error{Code: jeton.Unavailable, Description: "the call could not be decided; try again later", Cause: cause}
-	if inner, ok := errors.AsType[*jeton.Error](cause); ok {
+	e := &jeton.Error{Code: jeton.Unavailable, Description: "the call could not be decided; try again later", RetryAfter: retryUndecided, Cause: cause}
+	if inner, ok := errors.AsType[*jeton.Error](cause); ok && inner.RetryAfter > 0 {
 		e.RetryAfter = inner.RetryAfter
 	}
 	return e

@@ -155,7 +155,7 @@ func (a *app) checkRealms(ctx context.Context, f *finding, bearer jeton.Secret, 
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	for _, r := range realms {
-		realm, err := openRealm(ctx, c, r, s, nil, slog.New(slog.DiscardHandler))
+		realm, err := openRealm(ctx, c, r, s, nil, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return err
 		}

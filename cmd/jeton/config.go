@@ -34,6 +34,7 @@ type issuerConfig struct {
 	listen  address
 	url     string // without a slash at the end
 	trusted []netip.Prefix
+	guards  []guardKeyConfig
 	realms  []realmConfig // in the order of the file
 }
 
@@ -47,19 +48,6 @@ type realmConfig struct {
 	refreshLifetime time.Duration
 	rate            map[string]dialect.Rate // nil: the dialect's
 	node            yamlnode.Node
-}
-
-type guardConfig struct {
-	listen    address
-	upstreams []upstreamConfig
-}
-
-type upstreamConfig struct {
-	name  string
-	realm string
-	to    *url.URL
-	at    string // prefix; empty: the whole path space
-	node  yamlnode.Node
 }
 
 type brokerConfig struct {
@@ -202,6 +190,14 @@ func (c *config) checkSecrets() error {
 	_, err := c.sealKeys()
 	_, storeErr := c.store.address()
 	errs := []error{err, storeErr}
+	for _, from := range c.guardReferences() {
+		_, err := from.read()
+		errs = append(errs, err)
+	}
+	if c.guard != nil && c.guard.tls.cert != "" {
+		_, err := c.guard.tls.load()
+		errs = append(errs, err)
+	}
 	if c.traces != nil {
 		for _, h := range c.traces.headers {
 			_, err := h.from.read()
@@ -230,6 +226,7 @@ func (c *config) checkSecrets() error {
 // references lists all references.
 func (c *config) references() []reference {
 	list := append(c.store.references(), c.seal...)
+	list = append(list, c.guardReferences()...)
 	if c.traces != nil {
 		for _, h := range c.traces.headers {
 			list = append(list, h.from)

@@ -105,13 +105,7 @@ func (c *config) tree() yaml.MapSlice {
 		t = append(t, yaml.MapItem{Key: "issuer", Value: c.issuer.tree()})
 	}
 	if c.guard != nil {
-		upstreams := yaml.MapSlice{}
-		for _, u := range c.guard.upstreams {
-			upstreams = append(upstreams, yaml.MapItem{Key: u.name, Value: yaml.MapSlice{
-				{Key: "realm", Value: u.realm}, {Key: "to", Value: u.to.String()}, {Key: "at", Value: firstOf(u.at, "/")}}})
-		}
-		t = append(t, yaml.MapItem{Key: "guard", Value: yaml.MapSlice{
-			{Key: "listen", Value: c.guard.listen.text}, {Key: "upstreams", Value: upstreams}}})
+		t = append(t, yaml.MapItem{Key: "guard", Value: c.guard.tree()})
 	}
 	if c.broker != nil {
 		t = append(t, yaml.MapItem{Key: "broker", Value: c.broker.tree()})
@@ -129,11 +123,10 @@ func (c *config) tree() yaml.MapSlice {
 func (c *issuerConfig) tree() yaml.MapSlice {
 	t := yaml.MapSlice{{Key: "listen", Value: c.listen.text}, {Key: "url", Value: c.url}}
 	if len(c.trusted) > 0 {
-		proxies := make([]string, len(c.trusted))
-		for i, p := range c.trusted {
-			proxies[i] = p.String()
-		}
-		t = append(t, yaml.MapItem{Key: "trusted_proxies", Value: proxies})
+		t = append(t, yaml.MapItem{Key: "trusted_proxies", Value: prefixTexts(c.trusted)})
+	}
+	if len(c.guards) > 0 {
+		t = append(t, yaml.MapItem{Key: "guards", Value: guardKeysTree(c.guards)})
 	}
 	realms := yaml.MapSlice{}
 	for _, r := range c.realms {

@@ -108,25 +108,6 @@ func (p *parser) together(root yamlnode.Node, c *config) {
 	}
 }
 
-// upstreamsWith checks upstreams against the realms.
-func (p *parser) upstreamsWith(c *config) {
-	var names []string
-	if c.issuer != nil {
-		names = c.issuer.names()
-	}
-	for _, u := range c.guard.upstreams {
-		if !slices.Contains(names, u.realm) {
-			p.fail(u.node, "upstream %s: unknown realm %s%s", u.name, yamlnode.Quote(u.realm), yamlnode.Suggest(u.realm, names))
-			continue
-		}
-		for _, r := range c.issuer.realms {
-			if c.guard.listen.text == c.issuer.listen.text && u.at == r.at && u.realm != r.name {
-				p.fail(u.node, "upstream %s of realm %s stands where realm %s does; give it another `at`", u.name, u.realm, r.name)
-			}
-		}
-	}
-}
-
 // brokerWith keeps what gives tokens away apart from what others may reach.
 func (p *parser) brokerWith(root yamlnode.Node, c *config) {
 	n, _ := root.Get("broker")
@@ -145,7 +126,7 @@ func (p *parser) brokerWith(root yamlnode.Node, c *config) {
 
 func (p *parser) issuer(n yamlnode.Node) *issuerConfig {
 	c := &issuerConfig{listen: address{"127.0.0.1:8080", "issuer.listen"}}
-	if !p.mapping(n, "issuer", "listen", "url", "trusted_proxies", "realms") {
+	if !p.mapping(n, "issuer", "listen", "url", "trusted_proxies", "guards", "realms") {
 		return c
 	}
 	p.listen(n, &c.listen)
@@ -162,6 +143,9 @@ func (p *parser) issuer(n yamlnode.Node) *issuerConfig {
 		for _, pair := range realms.Pairs {
 			c.realms = append(c.realms, p.realm(pair))
 		}
+	}
+	if guards, ok := n.Get("guards"); ok {
+		c.guards = p.guardKeys(guards, c.names())
 	}
 	for i, r := range c.realms {
 		for _, other := range c.realms[:i] {
@@ -206,46 +190,6 @@ func (p *parser) realm(pair yamlnode.Pair) realmConfig {
 		}
 	}
 	return r
-}
-
-func (p *parser) guard(n yamlnode.Node) *guardConfig {
-	c := &guardConfig{listen: address{"127.0.0.1:8082", "guard.listen"}}
-	if !p.mapping(n, "guard", "listen", "upstreams") {
-		return c
-	}
-	p.listen(n, &c.listen)
-	upstreams, ok := n.Get("upstreams")
-	if !ok || !p.mapping(upstreams, "guard.upstreams") {
-		p.fail(n, "guard declares no upstreams; add `upstreams: {NAME: {realm: REALM, to: URL}}`")
-		return c
-	}
-	for _, pair := range upstreams.Pairs {
-		u := upstreamConfig{name: p.name(pair.Key, "upstream"), node: pair.Key}
-		v := pair.Value
-		if issuer, ok := v.Get("issuer"); ok {
-			p.fail(issuer, "upstream %s: a remote issuer is not supported yet; name a realm of this file with `realm:`", u.name)
-			continue
-		}
-		if !p.mapping(v, "upstream "+u.name, "realm", "to", "at") {
-			continue
-		}
-		u.realm = p.text(v, pair.Key, "upstream "+u.name, "realm")
-		if to, ok := v.Get("to"); ok {
-			u.to = p.url(to, "to")
-		} else {
-			p.fail(pair.Key, "upstream %s: `to` is missing: the URL of the API behind the guard", u.name)
-		}
-		if at, ok := v.Get("at"); ok {
-			u.at = p.prefix(at)
-		}
-		for _, other := range c.upstreams {
-			if u.at == other.at {
-				p.fail(pair.Key, "upstreams %s and %s are both at %s/; give each an `at` of its own", other.name, u.name, u.at)
-			}
-		}
-		c.upstreams = append(c.upstreams, u)
-	}
-	return c
 }
 
 func (p *parser) broker(n yamlnode.Node) *brokerConfig {

@@ -16,13 +16,13 @@ import (
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
-// openRealm opens one realm of a configuration over its state.
-func openRealm(ctx context.Context, c *config, r realmConfig, s *state, limiter *limit.Limiter, logger *slog.Logger) (*issuer.Realm, error) {
+// openRealm opens one realm of a configuration over its state, for these guards.
+func openRealm(ctx context.Context, c *config, r realmConfig, s *state, guards []issuer.Guard, limiter *limit.Limiter, logger *slog.Logger) (*issuer.Realm, error) {
 	realm, err := issuer.OpenRealm(ctx, issuer.Config{
 		Name: r.name, Dialect: r.dialect.Dialect, Store: s.store, Audit: s.log, URL: c.issuer.url + r.at,
 		Password: r.password, Trusted: c.issuer.trusted,
 		Lifetime: r.lifetime, RefreshLifetime: r.refreshLifetime, Rate: r.rate, Alg: r.alg,
-		Logger: logger, Limiter: limiter,
+		Guards: guards, Logger: logger, Limiter: limiter,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.node.Position(), err)
@@ -91,7 +91,7 @@ func (a *app) withDirectory(ctx context.Context, t *target, do func(*directory.D
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	realm, err := openRealm(ctx, c, r, s, nil, slog.New(slog.DiscardHandler))
+	realm, err := openRealm(ctx, c, r, s, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

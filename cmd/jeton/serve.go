@@ -64,8 +64,11 @@ type server struct {
 	issuer  *issuer.Server           // nil: none
 	broker  *broker.Broker           // nil: none
 	console *console.Console         // nil: none
-	traces  *sdktrace.TracerProvider // nil: none
-	samples map[string]http.Handler  // :: realm -> API behind a guard at the realm's own prefix; only dev has any
+
+	guardMetrics *guardMetrics
+	traces       *sdktrace.TracerProvider // nil: none
+	runs         []func(context.Context)  // what guards want to have run
+	samples      map[string]http.Handler  // :: realm -> API behind a guard at the realm's own prefix; only dev has any
 
 	cancel     context.CancelFunc // ends requests
 	cancelWork context.CancelFunc // ends what runs in the background
@@ -77,6 +80,7 @@ type server struct {
 // but answers nobody yet. Whatever it returns, close is to be called.
 func (s *server) open(ctx context.Context) (err error) {
 	c := s.config
+	s.guardMetrics = newGuardMetrics()
 	for _, a := range c.addresses() {
 		if s.front(a) != nil {
 			continue // parts that name the same address share it
@@ -98,7 +102,9 @@ func (s *server) open(ctx context.Context) (err error) {
 		}
 	}
 	if c.guard != nil {
-		s.openGuard()
+		if err := s.openGuards(); err != nil {
+			return err
+		}
 	}
 	if c.console != nil {
 		if err := s.openConsole(); err != nil {
@@ -146,6 +152,9 @@ func (c *config) addresses() []address {
 	}
 	if c.guard != nil {
 		list = append(list, c.guard.listen)
+		if c.guard.metrics.text != "" {
+			list = append(list, c.guard.metrics)
+		}
 	}
 	if c.broker != nil {
 		list = append(list, c.broker.listen)
@@ -180,12 +189,19 @@ func (s *server) openIssuer(ctx context.Context) error {
 	s.realms = map[string]*issuer.Realm{}
 	limiter := new(limit.Limiter)
 	for _, r := range c.realms {
-		realm, err := openRealm(ctx, s.config, r, s.state, limiter, s.logger)
+		guards, err := c.issuerGuards(r.name)
+		if err != nil {
+			return err
+		}
+		realm, err := openRealm(ctx, s.config, r, s.state, guards, limiter, s.logger)
 		if err != nil {
 			return err
 		}
 		s.realms[r.name] = realm
-		rest := s.rest(r)
+		rest, err := s.rest(r)
+		if err != nil {
+			return err
+		}
 		if err := s.issuer.Mount(r.at, realm, rest); err != nil {
 			return fmt.Errorf("%s: %w", r.node.Position(), err)
 		}
@@ -198,24 +214,27 @@ func (s *server) openIssuer(ctx context.Context) error {
 
 // rest returns what answers at a realm's prefix where the realm does not: the
 // guarded API of an upstream that stands at the same place, or nil.
-func (s *server) rest(r realmConfig) http.Handler {
+func (s *server) rest(r realmConfig) (http.Handler, error) {
 	if api := s.samples[r.name]; api != nil {
-		return streaming(s.guard(r.name).Handler(api))
+		g := &guard.Guard{Dialect: r.dialect.Dialect, Realm: r.name, Logger: s.logger, ShowAge: true}
+		s.know(g, r.name)
+		return streaming(g.Handler(api)), nil
 	}
 	if s.config.guard != nil {
 		for _, u := range s.config.guard.upstreams {
-			if s.inRealm(u) && u.realm == r.name {
-				return streaming(s.guard(u.realm).Proxy(u.to))
+			if u.realm == r.name && s.inRealm(u) {
+				h, err := s.upstream(u)
+				return streaming(h), err
 			}
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // inRealm reports whether an upstream stands where its realm does.
 func (s *server) inRealm(u upstreamConfig) bool {
-	r, _ := s.config.realm(u.realm)
-	return s.config.guard.listen.text == s.config.issuer.listen.text && u.at == r.at
+	r, ok := s.config.realm(u.realm)
+	return ok && s.config.guard.listen.text == s.config.issuer.listen.text && u.at == r.at
 }
 
 func (s *server) openConsole() (err error) {
@@ -229,20 +248,6 @@ func (s *server) openConsole() (err error) {
 	}
 	f.routes = append(f.routes, route{prefix: consolePath, handler: s.console})
 	return nil
-}
-
-func (s *server) openGuard() {
-	f := s.front(s.config.guard.listen)
-	for _, u := range s.config.guard.upstreams {
-		if !s.inRealm(u) {
-			f.routes = append(f.routes, route{prefix: u.at, cut: true, handler: streaming(s.guard(u.realm).Proxy(u.to))})
-		}
-	}
-}
-
-func (s *server) guard(realm string) *guard.Guard {
-	r := s.realms[realm]
-	return &guard.Guard{Dialect: r.Dialect(), Verifier: r, Realm: realm, Logger: s.logger}
 }
 
 const (
@@ -266,6 +271,9 @@ func (s *server) start() {
 		s.work.Go(func() { s.issuer.Run(work) })
 		s.work.Go(func() { s.sweep(work) })
 		s.issuer.Ready(work, readyWithin)
+	}
+	for _, run := range s.runs {
+		s.work.Go(func() { run(work) })
 	}
 	for _, f := range s.fronts {
 		f.start(base, s.logger, s.failed)

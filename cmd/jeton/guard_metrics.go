@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+)
+
+// guardMetrics are what the guards of a process count, in a registry of their
+// own. Labels name upstreams of the configuration and codes of RFC 6750, never
+// what a client sent.
+type guardMetrics struct {
+	registry  *prometheus.Registry
+	decisions *prometheus.CounterVec
+	delay     *prometheus.HistogramVec
+	lost      *prometheus.CounterVec
+}
+
+// delays are the buckets of the revocation delay, in seconds.
+var delays = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+func newGuardMetrics() *guardMetrics {
+	m := &guardMetrics{
+		registry: prometheus.NewRegistry(),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jeton_guard_decisions_total",
+			Help: "Calls that were decided, by upstream and outcome: ok, no_token, method, too_large, or the code of the refusal.",
+		}, []string{"upstream", "outcome"}),
+		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "jeton_guard_revocation_delay_seconds",
+			Help:    "Time from asking the issuer to end a made-up token until this guard had heard of it.",
+			Buckets: delays,
+		}, []string{"upstream"}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jeton_guard_revocations_lost_total",
+			Help: "Made-up tokens of whose end this guard did not hear in time.",
+		}, []string{"upstream"}),
+	}
+	m.registry.MustRegister(m.decisions, m.delay, m.lost)
+	return m
+}
+
+// gauge exports what a function returns when somebody asks.
+func (m *guardMetrics) gauge(name, help, upstream string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: name, Help: help, ConstLabels: prometheus.Labels{"upstream": upstream},
+	}, value))
+}
+
+// decided returns what counts the decisions about an upstream. It is called
+// for every call, so the counters are looked up once.
+func (m *guardMetrics) decided(upstream string) func(error) {
+	ok := m.decisions.WithLabelValues(upstream, "ok")
+	return func(err error) {
+		if err == nil {
+			ok.Inc()
+			return
+		}
+		m.decisions.WithLabelValues(upstream, outcome(err)).Inc()
+	}
+}
+
+// outcome names a refusal.
+func outcome(err error) string {
+	if errors.Is(err, dialect.ErrNoCredentials) {
+		return "no_token"
+	}
+	if _, ok := errors.AsType[*dialect.MethodError](err); ok {
+		return "method"
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return "too_large"
+	}
+	if e, ok := errors.AsType[*jeton.Error](err); ok {
+		return string(e.Code)
+	}
+	return string(jeton.Unavailable)
+}
+
+// heard returns what counts how long a made-up revocation took.
+func (m *guardMetrics) heard(upstream string) func(delay time.Duration, missed bool) {
+	delay, lost := m.delay.WithLabelValues(upstream), m.lost.WithLabelValues(upstream)
+	return func(took time.Duration, missed bool) {
+		if missed {
+			lost.Inc()
+		}
+		delay.Observe(took.Seconds())
+	}
+}
+
+// handler answers at /metrics.
+func (m *guardMetrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/issuer"
+	"github.com/jetonhq/jeton/revocation"
+	"github.com/jetonhq/jeton/verify"
+)
+
+// rulesWith checks the rules of an upstream against its dialect.
+func (p *parser) rulesWith(u upstreamConfig, d dialectRef) {
+	if d.Dialect == nil {
+		return // that was told
+	}
+	before := len(p.errs)
+	for _, r := range u.routes {
+		if _, err := guard.ParseRoute(r.text); err != nil {
+			p.fail(r.node, "upstream %s: %s", u.name, bare(err))
+		}
+	}
+	if u.graphql != nil {
+		if _, err := u.graphql.open(); err != nil {
+			p.fail(u.graphql.node, "upstream %s: %s", u.name, bare(err))
+		}
+	}
+	if len(p.errs) > before {
+		return
+	}
+	if g, err := u.open(d.Dialect); err != nil {
+		p.fail(u.node, "upstream %s: %s", u.name, bare(err))
+	} else if err := g.Check(); err != nil {
+		p.fail(u.node, "upstream %s: %s", u.name, bare(err))
+	}
+}
+
+// bare returns an error of package guard for a message that says itself what it
+// is about.
+func bare(err error) string { return strings.TrimPrefix(err.Error(), "guard: ") }
+
+// open returns the guard of an upstream, which lacks its verifier.
+func (u upstreamConfig) open(d *dialect.Dialect) (*guard.Guard, error) {
+	g := &guard.Guard{
+		Dialect: d, Realm: firstOf(u.realm, u.name), Permissions: u.permissions,
+		MaxBody: u.maxBody, MaxResponse: u.maxResponse, Timeout: u.timeout,
+		MaxStale: u.maxStale, ShowAge: u.showAge, From: u.peers,
+	}
+	for _, r := range u.routes {
+		route, err := guard.ParseRoute(r.text)
+		if err != nil {
+			return nil, err
+		}
+		g.Routes = append(g.Routes, route)
+	}
+	if u.graphql != nil {
+		var err error
+		if g.GraphQL, err = u.graphql.open(); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// open reads the schema and the persisted documents.
+func (c *graphqlConfig) open() (*guard.GraphQL, error) {
+	q := &guard.GraphQL{
+		At: c.at, Fields: c.fields, GET: c.get, Introspection: c.introspection,
+		MaxBytes: c.limits["bytes"], MaxTokens: c.limits["tokens"], MaxDepth: c.limits["depth"],
+		MaxComplexity: c.limits["complexity"], MaxAliases: c.limits["aliases"], MaxRootFields: c.limits["root_fields"],
+		MaxBatch: c.limits["batch"], MaxDirectives: c.limits["directives"],
+	}
+	if c.schema != "" {
+		src, err := os.ReadFile(c.schema)
+		if err != nil {
+			return nil, fmt.Errorf("graphql: the schema %s cannot be read: %w", c.schema, reason(err))
+		}
+		q.Schema = string(src)
+	}
+	if c.persisted != "" {
+		src, err := os.ReadFile(c.persisted)
+		if err != nil {
+			return nil, fmt.Errorf("graphql: the persisted documents %s cannot be read: %w", c.persisted, reason(err))
+		}
+		if err := json.Unmarshal(src, &q.Persisted); err != nil {
+			return nil, fmt.Errorf("graphql: %s is to be a JSON object of documents by their SHA-256", c.persisted)
+		}
+	}
+	return q, q.Check()
+}
+
+// openGuards makes the guards of the configuration and puts them where they
+// stand. An upstream that stands where its realm does is served with that, by
+// openIssuer.
+func (s *server) openGuards() error {
+	c := s.config.guard
+	f := s.front(c.listen)
+	if c.tls.cert != "" {
+		cert, err := c.tls.load()
+		if err != nil {
+			return err
+		}
+		f.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	}
+	if c.metrics.text != "" {
+		f := s.front(c.metrics)
+		f.routes = append(f.routes, route{prefix: "/metrics", handler: s.guardMetrics.handler()})
+	}
+	for _, u := range c.upstreams {
+		if s.inRealm(u) {
+			continue
+		}
+		h, err := s.upstream(u)
+		if err != nil {
+			return err
+		}
+		f.routes = append(f.routes, route{prefix: u.at, cut: true, handler: streaming(h)})
+	}
+	return nil
+}
+
+func (c tlsConfig) load() (tls.Certificate, error) {
+	key, err := c.key.read()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	chain, err := os.ReadFile(c.cert)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("guard.tls: the certificate %s cannot be read: %w", c.cert, reason(err))
+	}
+	cert, err := tls.X509KeyPair(chain, []byte(key.Reveal()))
+	if err != nil {
+		return cert, fmt.Errorf("guard.tls: %s and the key do not go together, or are not in PEM", c.cert) // the cause may quote the key
+	}
+	return cert, nil
+}
+
+// upstream returns what stands at an upstream's place.
+func (s *server) upstream(u upstreamConfig) (http.Handler, error) {
+	g, err := s.guardOf(u)
+	if err != nil {
+		return nil, fmt.Errorf("%s: upstream %s: %s", u.node.Position(), u.name, bare(err))
+	}
+	if u.forwardAuth != "" {
+		return g.ForwardAuth(u.forwardAuth)
+	}
+	return g.Proxy(u.to), nil
+}
+
+// guardOf makes the guard of an upstream. What keeps its knowledge fresh runs
+// once the server starts.
+func (s *server) guardOf(u upstreamConfig) (*guard.Guard, error) {
+	var d *dialect.Dialect
+	if u.from != nil {
+		d = u.from.dialect.Dialect
+	} else {
+		d = s.realms[u.realm].Dialect()
+	}
+	g, err := u.open(d)
+	if err != nil {
+		return nil, err
+	}
+	g.Logger, g.Trusted = s.logger, s.config.guard.trusted
+	g.Decided = s.guardMetrics.decided(u.name)
+	if u.from != nil {
+		return g, s.follow(u, g)
+	}
+	s.know(g, u.realm)
+	return g, nil
+}
+
+// know gives a guard what is known of the tokens of a realm of this process.
+func (s *server) know(g *guard.Guard, realm string) {
+	r := s.realms[realm]
+	g.Revocations = r.Revocations()
+	g.Verifier = &verify.Cache{Verifier: r, Table: g.Revocations, MaxStale: g.MaxStale}
+}
+
+// follow gives a guard what is known of the tokens of an issuer elsewhere.
+func (s *server) follow(u upstreamConfig, g *guard.Guard) error {
+	c := u.from
+	r := &verify.Remote{
+		Issuer: c.url(), Audience: c.audience, Algs: c.algs, Types: c.types, Leeway: c.leeway,
+		ClientID: c.clientID, MaxStale: u.maxStale, Logger: s.logger,
+	}
+	g.Verifier = r
+	var err error
+	if !c.secret.isZero() {
+		if r.ClientSecret, err = c.secret.read(); err != nil {
+			return err
+		}
+	}
+	s.runs = append(s.runs, r.Run)
+	if c.key.isZero() {
+		return nil
+	}
+	if r.Key, err = c.key.read(); err != nil {
+		return err
+	}
+	r.Table = new(revocation.Table)
+	g.Revocations = r.Table
+	f := &follower{remote: r, upstream: u, metrics: s.guardMetrics}
+	s.runs = append(s.runs, f.run)
+	s.guardMetrics.gauge("jeton_guard_revocations_age_seconds", "How old the knowledge of what ended is; -1: there is none.", u.name, func() float64 {
+		if age, ok := r.Table.Age(time.Now()); ok {
+			return age.Seconds()
+		}
+		return -1
+	})
+	return nil
+}
+
+// url returns the issuer as its tokens and metadata have it.
+func (c *remoteConfig) url() string { return strings.TrimSuffix(c.issuer.String(), "/") }
+
+// A follower keeps the table of a remote issuer as the issuer's own is, and
+// measures how long that takes.
+type follower struct {
+	remote   *verify.Remote
+	upstream upstreamConfig
+	metrics  *guardMetrics
+}
+
+// run follows until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	m, err := f.remote.Metadata(ctx)
+	for wait := time.Second; err != nil && ctx.Err() == nil; m, err = f.remote.Metadata(ctx) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait): // Remote looks for it, and told why it is not there
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	logger := f.remote.Logger
+	if m.RevocationsEndpoint == "" {
+		logger.Error("the issuer tells nobody what ended, so a `key` is of no use and nothing can be decided; leave `key` out", "upstream", f.upstream.name)
+		return
+	}
+	stream := &revocation.Stream{URL: m.RevocationsEndpoint, Key: f.remote.Key, Table: f.remote.Table, Logger: logger}
+	canary := &revocation.Canary{
+		URL: m.RevocationsEndpoint, Key: f.remote.Key, Table: f.remote.Table, MaxStale: f.upstream.maxStale,
+		Observe: f.metrics.heard(f.upstream.name), Logger: logger,
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- canary.Run(ctx) }()
+	go func() { failed <- stream.Run(ctx) }()
+	if err := errors.Join(<-failed, <-failed); err != nil {
+		logger.Error("the issuer cannot be followed", "upstream", f.upstream.name, "err", err)
+	}
+}
+
+// issuerGuards returns the guards that may follow a realm.
+func (c *issuerConfig) issuerGuards(realm string) (list []issuer.Guard, err error) {
+	for _, g := range c.guards {
+		if !g.follows(realm) {
+			continue
+		}
+		for _, from := range g.keys {
+			key, err := from.read()
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, issuer.Guard{Name: g.name, Key: key})
+		}
+	}
+	return list, nil
+}
