@@ -56,10 +56,11 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"revocation":       ".",
 	"verify":           ". jws revocation strictjson",
 	"guard":            ". dialect revocation strictjson",
+	"guard/lint":       ".",
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -24,7 +24,7 @@ const HeaderStatus = "X-Auth-Status"
 type asker struct {
 	method, uri string   // required, once each; empty: those of the question itself
 	once        []string // may stand once at most
-	foreign     []string // in which other proxies write the same, so these were written by the client
+	foreign     []string // beside those that none may send: other proxies write the same in them
 	status      func(status int) int
 	whole       bool // it writes something else for an identity header that is not there, so that one is empty
 }
@@ -33,13 +33,13 @@ type asker struct {
 var askers = map[string]asker{ // :: name -> how it asks
 	"nginx": {
 		method: "x-original-method", uri: "x-original-uri",
-		foreign: []string{"x-forwarded-method", "x-forwarded-uri", "x-envoy-original-path"},
+		foreign: []string{"x-forwarded-method", "x-forwarded-uri"},
 		status:  nginxStatus,
 	},
 	"traefik": forwardedAsker(false),
 	"caddy":   forwardedAsker(true),
 	"envoy": {
-		foreign: []string{"x-original-method", "x-original-uri", "x-forwarded-method", "x-forwarded-uri", "x-envoy-original-path"},
+		foreign: []string{"x-forwarded-method", "x-forwarded-uri"},
 		status:  func(status int) int { return status },
 	},
 }
@@ -47,9 +47,8 @@ var askers = map[string]asker{ // :: name -> how it asks
 func forwardedAsker(whole bool) asker {
 	return asker{
 		method: "x-forwarded-method", uri: "x-forwarded-uri", once: []string{"x-forwarded-host", "x-forwarded-proto"},
-		foreign: []string{"x-original-method", "x-original-uri", "x-envoy-original-path"},
-		status:  func(status int) int { return status },
-		whole:   whole,
+		status: func(status int) int { return status },
+		whole:  whole,
 	}
 }
 
@@ -141,13 +140,13 @@ func (a *asker) call(r *http.Request) (*http.Request, error) {
 	for name, values := range r.Header {
 		plain := dialect.FoldHeader(name)
 		switch {
-		case slices.Contains(a.foreign, plain), foreign(name):
-			return nil, jeton.Refuse(jeton.InvalidRequest, "a client may not send the header "+plain)
 		case plain == a.method, plain == a.uri, slices.Contains(a.once, plain):
 			if _, twice := said[plain]; twice || len(values) != 1 {
 				return nil, jeton.Refuse(jeton.InvalidRequest, "the header "+plain+" stands twice")
 			}
 			said[plain] = values[0]
+		case slices.Contains(a.foreign, plain), foreign(name):
+			return nil, jeton.Refuse(jeton.InvalidRequest, "a client may not send the header "+plain)
 		}
 	}
 	asked := new(http.Request)

@@ -42,6 +42,7 @@ var own = map[string]bool{
 var misleading = map[string]bool{
 	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
 	"x-original-url": true, "x-rewrite-url": true,
+	"x-original-uri": true, "x-original-method": true, "x-envoy-original-path": true,
 }
 
 // folded reports whether a header's name, folded, is in a set. It allocates
