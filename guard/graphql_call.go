@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
@@ -30,40 +31,43 @@ type rewritten struct {
 var errDocument = errors.New("guard: a GraphQL call cannot be decided without its body, which has to be written anew")
 
 // readDocument judges the document of a call whose token is good, and returns
-// the call that goes on instead: r itself if it is not to the GraphQL endpoint.
-func (g *Guard) readDocument(r *http.Request, claims *jeton.Claims) (*http.Request, error) {
+// the call that goes on instead, but for its headers: r itself, and nil, if it is
+// not to the GraphQL endpoint.
+func (g *Guard) readDocument(r *http.Request, claims *jeton.Claims) (*http.Request, *rewritten, error) {
 	if !g.GraphQL.at(r.URL.Path) {
-		return r, nil
+		return r, nil, nil
 	}
 	c, err := g.GraphQL.decide(r, grant{claims.Scope, g.Dialect.Scope})
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	in := new(http.Request)
 	*in = *r
-	in.Header = r.Header.Clone()
-	c.apply(in)
-	return in, nil
+	if c.query != r.URL.RawQuery || r.URL.ForceQuery {
+		u := *r.URL
+		u.RawQuery, u.ForceQuery = c.query, false
+		in.URL, in.RequestURI = &u, u.RequestURI()
+	}
+	in.Form, in.PostForm, in.MultipartForm, in.TransferEncoding, in.GetBody = nil, nil, nil, nil, nil
+	in.Body, in.ContentLength = http.NoBody, 0
+	if c.body != nil {
+		in.Body, in.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
+	}
+	return in, c, nil
 }
 
-// apply makes r, which is a copy of the caller's own, the rewritten call.
-func (c *rewritten) apply(r *http.Request) {
-	u := *r.URL
-	u.RawQuery, u.ForceQuery = c.query, false
-	r.URL = &u
-	r.RequestURI = u.RequestURI()
-	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
-	r.TransferEncoding = nil
-	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest", "Expect"} {
-		r.Header.Del(name)
-	}
-	if c.body == nil {
-		r.Body, r.ContentLength = http.NoBody, 0
+// write makes the headers those of the rewritten call. c may be nil.
+func (c *rewritten) write(h http.Header) {
+	if c == nil {
 		return
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Content-Length", strconv.Itoa(len(c.body)))
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
+	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest", "Expect"} {
+		delete(h, name)
+	}
+	if c.body != nil {
+		h["Content-Type"] = []string{"application/json"}
+		h["Content-Length"] = []string{strconv.Itoa(len(c.body))}
+	}
 }
 
 // An envelope is what a call says about one document. All but the operation is
@@ -247,6 +251,9 @@ func (q *GraphQL) post(r *http.Request, may grant, params, rest url.Values) (*re
 // isJSON demands the one media type that no web page can send without asking
 // first, and a body that is what it seems to be.
 func isJSON(h http.Header) error {
+	if types := h["Content-Type"]; len(types) == 1 && types[0] == "application/json" && len(h["Content-Encoding"]) == 0 {
+		return nil
+	}
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	charset, hasCharset := params["charset"]
 	if err != nil || len(h["Content-Type"]) > 1 || media != "application/json" || hasCharset && !strings.EqualFold(charset, "utf-8") {
@@ -269,8 +276,13 @@ func (q *GraphQL) read(r *http.Request) (string, error) {
 	if r.Body == nil {
 		return "", errJSON
 	}
-	var b bytes.Buffer
-	b.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	b := bodies.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= 64<<10 {
+			bodies.Put(b)
+		}
+	}()
+	b.Reset()
 	_, err := b.ReadFrom(io.LimitReader(r.Body, int64(q.max.bytes)+1))
 	if _, cut := errors.AsType[*http.MaxBytesError](err); cut || b.Len() > q.max.bytes {
 		return "", tooLarge
@@ -283,6 +295,9 @@ func (q *GraphQL) read(r *http.Request) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// bodies are buffers that they are read into.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // envelopes takes a body apart.
 func (q *GraphQL) envelopes(body string) (list []envelope, batch bool, err error) {

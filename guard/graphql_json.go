@@ -242,11 +242,15 @@ func unquote(s string) (string, bool) {
 		return unhexRune(s[i+2 : i+6])
 	}
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c < ' ' || c == '"':
+		plain := i
+		for i < len(s) && s[i] >= ' ' && s[i] != '"' && s[i] != '\\' {
+			i++
+		}
+		out = append(out, s[plain:i]...)
+		switch {
+		case i == len(s):
+		case s[i] != '\\':
 			return "", false
-		case c != '\\':
-			out = append(out, c)
 		case i+1 < len(s) && s[i+1] == 'u':
 			r, ok := four(i)
 			i += 5
@@ -278,16 +282,20 @@ func unquote(s string) (string, bool) {
 // appendJSON appends a string as JSON.
 func appendJSON[S string | []byte](b []byte, s S) []byte {
 	b = append(b, '"')
+	plain := 0
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[plain:i]...)
+		plain = i + 1
+		if c >= ' ' {
 			b = append(b, '\\', c)
-		case c < ' ':
+		} else {
 			const hex = "0123456789abcdef"
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
 		}
 	}
-	return append(b, '"')
+	return append(append(b, s[plain:]...), '"')
 }

@@ -132,69 +132,74 @@ func (w *walk) operation(i int) error {
 	if root == nil {
 		return invalid("the schema has no " + d.kind)
 	}
-	c, err := w.set(d.selections[0], d.selections[1], root, true, 1)
-	c.add(cost{directives: d.directives})
-	w.out.cost = c
-	return err
+	w.out.cost.directives = d.directives
+	return w.set(d.selections[0], d.selections[1], root, place{atRoot: true}, &w.out.cost)
 }
 
-// set walks through a selection set on a type; nil if it is not known. atRoot is
-// true for the operation's own set and for fragments in it.
-func (w *walk) set(from, to int, t *typeRule, atRoot bool, level int) (cost, error) {
-	var sum cost
-	if level > 2*maxSets {
-		return sum, invalid("the selection sets nest too deeply")
+// A place is where a selection set stands.
+type place struct {
+	atRoot bool // it is the operation's own, or a fragment's in it
+	fields int  // how many it is in; within a fragment only those of the fragment count
+	sets   int  // how many sets it is in
+}
+
+// set walks through a selection set on a type, nil if that is not known, and
+// adds what it costs.
+func (w *walk) set(from, to int, t *typeRule, at place, sum *cost) error {
+	if at.sets++; at.sets > 2*maxSets {
+		return invalid("the selection sets nest too deeply")
 	}
-	for i := from; i < to; i = w.doc.selections[i].end {
+	for i := from; i < to; {
 		n := &w.doc.selections[i]
-		var c cost
+		sum.directives += n.directives
 		var err error
 		switch n.kind {
 		case aField:
-			c, err = w.field(i, t, atRoot, level)
+			err = w.field(i, t, at, sum)
 		case aSpread:
-			c, err = w.fragment(n.name, t, atRoot, level)
+			err = w.fragment(n.name, t, at, sum)
 		case anInline:
 			on := t
 			if n.name != "" {
 				on, err = w.narrow(t, n.name)
 			}
 			if err == nil {
-				c, err = w.set(i+1, n.end, on, atRoot, level+1)
+				err = w.set(i+1, n.end, on, at, sum)
 			}
 		}
 		if err != nil {
-			return sum, err
+			return err
 		}
-		c.directives += n.directives
-		sum.add(c)
+		i = n.end
 	}
-	return sum, nil
+	return nil
 }
 
 // field judges a field and what is within it. Directives do not matter: @skip
 // and @include follow from variables, which are another's to read.
-func (w *walk) field(i int, t *typeRule, atRoot bool, level int) (cost, error) {
+func (w *walk) field(i int, t *typeRule, at place, sum *cost) error {
 	n := &w.doc.selections[i]
-	c := cost{fields: 1, depth: 1}
-	if atRoot {
-		c.roots = 1
+	sum.fields++
+	if at.atRoot {
+		sum.roots++
 	}
 	if n.alias {
-		c.aliases = 1
+		sum.aliases++
 	}
+	at = place{fields: at.fields + 1, sets: at.sets}
+	sum.depth = max(sum.depth, at.fields)
 	of, err := w.ask(n.name, t)
 	if err != nil {
-		return c, err
+		return err
 	}
 	leaf := n.end == i+1
 	if of != nil && of.leaf != leaf {
-		return c, invalid("the field " + shown(t, n.name) + " has to have a selection of fields if it is an object, and only then")
+		return invalid("the field " + shown(t, n.name) + " has to have a selection of fields if it is an object, and only then")
 	}
-	within, err := w.set(i+1, n.end, of, false, level+1)
-	within.depth++
-	c.add(within)
-	return c, err
+	if leaf {
+		return nil
+	}
+	return w.set(i+1, n.end, of, at, sum)
 }
 
 // scalar is what __typename is.
@@ -260,36 +265,41 @@ func (w *walk) narrow(t *typeRule, on string) (*typeRule, error) {
 	return nil, invalid("a fragment is on a type that cannot be where the fragment is")
 }
 
-// fragment walks through a fragment, once at the root and once below.
-func (w *walk) fragment(name string, t *typeRule, atRoot bool, level int) (cost, error) {
+// fragment walks through a fragment, once at the root and once below, and adds
+// what it costs wherever it is used.
+func (w *walk) fragment(name string, t *typeRule, at place, sum *cost) error {
 	i, ok := w.fragments[name]
 	if !ok {
-		return cost{}, invalid("the document uses a fragment that it does not have")
+		return invalid("the document uses a fragment that it does not have")
 	}
 	d := w.doc.defs[i]
 	on, err := w.narrow(t, d.on)
 	if err != nil {
-		return cost{}, err
+		return err
 	}
 	if !slices.Contains(w.used, i) {
 		w.used = append(w.used, i)
 	}
-	place := 0
-	if atRoot {
-		place = 1
+	s := &w.seen[i][0]
+	if at.atRoot {
+		s = &w.seen[i][1]
 	}
-	s := &w.seen[i][place]
 	if !s.begun {
 		s.begun = true
-		s.cost, err = w.set(d.selections[0], d.selections[1], on, atRoot, level+1)
-		s.cost.directives += d.directives
+		s.cost.directives = d.directives
+		err = w.set(d.selections[0], d.selections[1], on, place{atRoot: at.atRoot, sets: at.sets}, &s.cost)
+		if err != nil {
+			return err
+		}
 		s.done = true
-		return s.cost, err
 	}
 	if !s.done {
-		return cost{}, invalid("a fragment uses itself")
+		return invalid("a fragment uses itself")
 	}
-	return s.cost, nil
+	c := s.cost
+	c.depth += at.fields
+	sum.add(c)
+	return nil
 }
 
 // shown is how a field is called in an answer.

@@ -254,20 +254,6 @@ func blockValue(raw string) string {
 	return strings.Join(lines, "\n")
 }
 
-// quote writes a string in quotes, with no escape that not every parser knows.
-func quote(s string) string {
-	b := make([]byte, 0, len(s)+8)
-	b = append(b, '"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < ' ':
-			const hex = "0123456789abcdef"
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
-		}
-	}
-	return string(append(b, '"'))
-}
+// quote writes a string in quotes, as JSON does: with no escape that not every
+// parser knows.
+func quote(s string) string { return string(appendJSON(make([]byte, 0, len(s)+8), s)) }

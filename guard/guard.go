@@ -142,11 +142,13 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.showAge(w.Header())
 		claims, err := g.decide(r)
+		var document *rewritten
 		if err == nil {
-			r, err = g.readDocument(r, claims)
+			r, document, err = g.readDocument(r, claims)
 		}
 		if err == nil {
 			r, err = g.admit(r, claims)
+			document.write(r.Header)
 		}
 		if err == nil {
 			err = g.limit(w, r)
