@@ -61,11 +61,11 @@ func (c *rewritten) write(h http.Header) {
 	if c == nil {
 		return
 	}
-	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest", "Expect"} {
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Md5", "Content-Digest", "Repr-Digest", "Digest", "Expect"} {
 		delete(h, name)
 	}
 	if c.body != nil {
-		h["Content-Type"] = []string{"application/json"}
+		h["Content-Type"] = []string{"application/json"} // of a GET it stays: it tells that no web page sent it unasked
 		h["Content-Length"] = []string{strconv.Itoa(len(c.body))}
 	}
 }

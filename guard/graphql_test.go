@@ -60,15 +60,20 @@ func newShop(t testing.TB, q *guard.GraphQL) *shop {
 	d := load(t, "web1on1")
 	d.Permissions = nil
 	g := &guard.Guard{Dialect: d, Verifier: people(), GraphQL: q}
-	s.Handler = g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Handler = g.Handler(shopkeeper(t, s))
+	return s
+}
+
+// shopkeeper is the API of a shop.
+func shopkeeper(t testing.TB, s *shop) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.ContentLength != int64(len(body)) {
 			t.Errorf("%d bytes, announced as %d: %v", len(body), r.ContentLength, err)
 		}
 		s.asked, s.body = r, string(body)
 		w.WriteHeader(http.StatusNoContent)
-	}))
-	return s
+	})
 }
 
 // ask sends a request and returns its status and, if it is an error, the code.
