@@ -52,6 +52,7 @@ func TestGraphQLFloods(t *testing.T) {
 		"depth":                       {`{` + nest(14, `a{`, `}`)[:28] + `a` + nest(14, `a{`, `}`)[28:] + `}`, `{` + nest(15, `a{`, `}`)[:30] + `a` + nest(15, `a{`, `}`)[30:] + `}`},
 		"depth by fragments":          {deep(14), deep(15)},
 		"inline fragments":            {`{` + strings.Repeat(`... {`, 50) + `a` + strings.Repeat(`}`, 50) + `}`, `{` + strings.Repeat(`... {`, 1000) + `a` + strings.Repeat(`}`, 1000) + `}`},
+		"fragments in fragments":      {chain(150), chain(250)},
 		"fields":                      {`{ x {` + repeat(1999, ` a#`) + `} }`, `{ x {` + repeat(2000, ` a#`) + `} }`},
 		"a bomb of fragments":         {`{ a }`, bomb + ` fragment F40 on Query { a }`},
 		"directives":                  {`{ a` + repeat(50, ` @d`) + `}`, `{ a` + repeat(51, ` @d`) + `}`},
@@ -83,6 +84,15 @@ func TestGraphQLFloods(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", document, status, code, want)
 		}
 	}
+}
+
+// chain is a document with a fragment in a fragment in a fragment.
+func chain(n int) string {
+	b := `{ ...F0 }`
+	for i := range n {
+		b += fmt.Sprintf(` fragment F%d on T { ...F%d }`, i, i+1)
+	}
+	return b + fmt.Sprintf(` fragment F%d on T { a }`, n)
 }
 
 // deep is a document with a field in a field in a field, each in a fragment.
@@ -156,7 +166,7 @@ func TestGraphQLBatches(t *testing.T) {
 func TestGraphQLOperationName(t *testing.T) {
 	s := newShop(t, &guard.GraphQL{Schema: shopSchema, Fields: shopFields})
 	const two = `query A { me { id } } query B { users { id } } mutation C { createUser(name: "x") { user { id } } }`
-	for _, tt := range []struct {
+	cases := []struct {
 		document, name string
 		want           int
 		goesOn         string
@@ -174,7 +184,8 @@ func TestGraphQLOperationName(t *testing.T) {
 		{two, `"\u0041"`, 400, ``},
 		{`query A { me { id } }`, `"B"`, 400, ``},
 		{`{ me { id } }`, `"A"`, 400, ``},
-	} {
+	}
+	for _, tt := range append(cases, cases...) { // the second time they are known
 		status, code, goesOn := s.query(t, "guest", tt.document, `"operationName":`+tt.name)
 		if status != tt.want || goesOn != tt.goesOn {
 			t.Errorf("operationName %s: %d %s %s, want %d", tt.name, status, code, goesOn, tt.want)

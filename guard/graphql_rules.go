@@ -55,7 +55,6 @@ func newRules(q *GraphQL) (*fieldRules, error) {
 		} else if q.Introspection {
 			r.meta[name] = []string{}
 		}
-		delete(table["Query"], name)
 	}
 	if q.Schema == "" {
 		return r, r.byName(table, q.Fields == nil)
