@@ -84,8 +84,7 @@ type GraphQL struct {
 // limits are the Max fields of a GraphQL with the defaults in.
 type limits struct{ bytes, tokens, depth, complexity, aliases, roots, directives, batch int }
 
-// Check reports what is wrong with the settings. A guard whose GraphQL is not
-// good decides none of its calls.
+// Check reports what is wrong with the settings.
 func (q *GraphQL) Check() error {
 	q.once.Do(func() {
 		if q.err = q.check(); q.err != nil {
@@ -121,6 +120,17 @@ func (q *GraphQL) check() (err error) {
 	for hash, source := range q.Persisted {
 		if _, err := parseDocument(source, m.tokens); err != nil {
 			return fmt.Errorf("the persisted document %.64q: %w", hash, err)
+		}
+	}
+	return nil
+}
+
+// within demands that the table knows no scope but those that there are. Nil:
+// the dialect does not say which.
+func (q *GraphQL) within(scopes []string) error {
+	for _, row := range q.Rows() {
+		if row.Needs != TokenSuffices && scopes != nil && !slices.Contains(scopes, row.Needs) {
+			return fmt.Errorf("guard: graphql: fields: %s: there is no scope %q", row.Field, row.Needs)
 		}
 	}
 	return nil

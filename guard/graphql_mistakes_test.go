@@ -52,7 +52,7 @@ func TestGraphQLFloods(t *testing.T) {
 		"depth":                       {`{` + nest(14, `a{`, `}`)[:28] + `a` + nest(14, `a{`, `}`)[28:] + `}`, `{` + nest(15, `a{`, `}`)[:30] + `a` + nest(15, `a{`, `}`)[30:] + `}`},
 		"depth by fragments":          {deep(14), deep(15)},
 		"inline fragments":            {`{` + strings.Repeat(`... {`, 50) + `a` + strings.Repeat(`}`, 50) + `}`, `{` + strings.Repeat(`... {`, 1000) + `a` + strings.Repeat(`}`, 1000) + `}`},
-		"fragments in fragments":      {chain(150), chain(250)},
+		"fragments in fragments":      {links(150), links(250)},
 		"fields":                      {`{ x {` + repeat(1999, ` a#`) + `} }`, `{ x {` + repeat(2000, ` a#`) + `} }`},
 		"a bomb of fragments":         {`{ a }`, bomb + ` fragment F40 on Query { a }`},
 		"directives":                  {`{ a` + repeat(50, ` @d`) + `}`, `{ a` + repeat(51, ` @d`) + `}`},
@@ -86,8 +86,8 @@ func TestGraphQLFloods(t *testing.T) {
 	}
 }
 
-// chain is a document with a fragment in a fragment in a fragment.
-func chain(n int) string {
+// links is a document with a fragment in a fragment in a fragment.
+func links(n int) string {
 	b := `{ ...F0 }`
 	for i := range n {
 		b += fmt.Sprintf(` fragment F%d on T { ...F%d }`, i, i+1)

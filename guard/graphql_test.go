@@ -415,3 +415,16 @@ func TestGraphQLPersisted(t *testing.T) {
 		t.Error(status, code)
 	}
 }
+
+// A scope that the dialect does not have would be a slip that locks all out.
+func TestGraphQLUnknownScope(t *testing.T) {
+	for scope, want := range map[string]int{"admin": 204, "amdin": 503} {
+		q := &guard.GraphQL{At: "/graphql", Fields: map[string]string{"Query.me": "guest", "Query.users": scope}}
+		g := &guard.Guard{Dialect: load(t, "web1on1"), Verifier: people(), GraphQL: q}
+		s := &shop{GraphQL: q}
+		s.Handler = g.Handler(shopkeeper(t, s))
+		if status, code, _ := s.query(t, "guest", `{ me }`); status != want || (g.Check() == nil) != (want == 204) {
+			t.Errorf("%s: %d %s, %v", scope, status, code, g.Check())
+		}
+	}
+}

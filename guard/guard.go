@@ -122,11 +122,15 @@ type Guard struct {
 	wrong  error
 }
 
-// Check reports what is wrong with the routes and the permission table: two
-// routes that cannot be told apart, a permission or a scope that does not
-// exist. A guard of which Check has something to say refuses every call.
+// Check reports what is wrong with the routes, the permission table and the
+// GraphQL: two routes that cannot be told apart, a permission or a scope that
+// does not exist. A guard of which Check has something to say refuses every call.
 func (g *Guard) Check() error {
-	g.once.Do(func() { g.policy, g.wrong = newPolicy(g) })
+	g.once.Do(func() {
+		if g.policy, g.wrong = newPolicy(g); g.wrong == nil && g.GraphQL != nil {
+			g.wrong = errors.Join(g.GraphQL.Check(), g.GraphQL.within(g.Dialect.Scope.Order))
+		}
+	})
 	return g.wrong
 }
 
@@ -148,9 +152,9 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		}
 		if err == nil {
 			r, err = g.admit(r, claims)
-			document.write(r.Header)
 		}
 		if err == nil {
+			document.write(r.Header)
 			err = g.limit(w, r)
 		}
 		done := func() {}
