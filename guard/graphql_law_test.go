@@ -61,8 +61,6 @@ type drawing struct {
 	t          *rapid.T
 	directives bool
 	aliases    int
-	fragments  []string // :: text; each uses those behind it only
-	uses       [][]int
 }
 
 func (d *drawing) n(most int, what string) int { return rapid.IntRange(0, most).Draw(d.t, what) }
