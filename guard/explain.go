@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -26,6 +27,7 @@ type Rule struct {
 	Kind   string `json:"kind"`
 	Method string `json:"method"` // as in a [Route]
 	Path   string `json:"path"`
+	Field  string `json:"field,omitempty"` // "Query.users" of the GraphQL endpoint, "*" any
 	Needs  string `json:"needs"`
 	Scope  string `json:"scope,omitempty"` // the least that suffices; empty: a good token does
 }
@@ -57,7 +59,7 @@ func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanati
 		return nil, fmt.Errorf("guard: explain: a call goes to a path, such as /v2/users/me")
 	}
 	r := &http.Request{Method: method, URL: u, Header: http.Header{}}
-	e := &Explanation{Method: method, Path: u.Path}
+	e := &Explanation{Method: method, Path: u.Path, Has: jeton.Scope{}}
 	err = g.wellFormed(r)
 	if err == nil && claims == nil {
 		err = dialect.ErrNoCredentials
@@ -67,7 +69,7 @@ func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanati
 		if err = g.policy.err(v, u.Path); v.rule != nil {
 			e.Rule = &v.rule.Rule
 		}
-		e.Has = claims.Scope
+		e.Has = append(e.Has, claims.Scope...)
 	}
 	if err == nil {
 		e.Allowed, e.Why = true, e.Rule.whyAllowed(claims.Scope)
@@ -82,6 +84,8 @@ func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanati
 
 func (r *Rule) whyAllowed(have jeton.Scope) string {
 	switch {
+	case r.Kind == KindGraphQL:
+		return "the document in its body decides, field by field"
 	case r.Kind == KindOpen:
 		return "there are neither routes nor a permission table, so a good token suffices"
 	case r.Scope == "":
@@ -147,17 +151,19 @@ type Row struct {
 	Allowed []bool `json:"allowed"`
 }
 
-// Matrix returns everything that the guard lets anybody do by method and path,
-// the routes first, in their order; what is not in it is refused. Rules that
-// never decide, since a route names all their calls, are left out. The error is
-// that of [Guard.Check].
+// Matrix returns everything that the guard lets anybody do, sorted by path,
+// method and field; what is not in it is refused. Rules that never decide, since
+// a route names all their calls, are left out. Of the GraphQL endpoint it has
+// what [GraphQL.Rows] has: a call needs it for every field in its document. The
+// error is that of [Guard.Check].
 func (g *Guard) Matrix() (*Matrix, error) {
 	if err := g.Check(); err != nil {
 		return nil, err
 	}
 	m := &Matrix{Scopes: slices.Clone(g.Dialect.Scope.Order)}
 	named := map[string]bool{}
-	for _, r := range g.policy.rules {
+	fields := g.policy.fields()
+	for _, r := range append(fields, g.policy.rules...) {
 		named[r.Scope] = true
 	}
 	if named[""] {
@@ -181,7 +187,39 @@ func (g *Guard) Matrix() (*Matrix, error) {
 		}
 		m.Rows = append(m.Rows, row)
 	}
+	for _, r := range fields {
+		row := Row{Rule: r.Rule}
+		for _, scope := range m.Scopes {
+			claims := jeton.Claims{Scope: jeton.ParseScope(scope)}
+			row.Allowed = append(row.Allowed, r.judge("", &claims) == allowed)
+		}
+		m.Rows = append(m.Rows, row)
+	}
+	slices.SortStableFunc(m.Rows, func(a, b Row) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), slices.Index(everyMethod, a.Method)-slices.Index(everyMethod, b.Method),
+			strings.Compare(a.Method, b.Method), strings.Compare(a.Field, b.Field))
+	})
 	return m, nil
+}
+
+// fields returns the permissions of the fields of the GraphQL endpoint.
+func (p *policy) fields() []*rule {
+	if p.graphql == nil {
+		return nil
+	}
+	rows := p.graphql.Rows()
+	if p.graphql.Fields == nil {
+		rows = []FieldRule{{"*", TokenSuffices}}
+	}
+	var list []*rule
+	for _, row := range rows {
+		r := &rule{Rule: Rule{Kind: KindGraphQL, Method: http.MethodPost, Path: p.graphql.At, Field: row.Field, Needs: TokenSuffices}}
+		if row.Needs != TokenSuffices {
+			r.Needs, r.Scope, r.enough = "scope:"+row.Needs, row.Needs, p.enough(row.Needs)
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 // exemplary is who makes the calls by which Matrix finds out. No text of a

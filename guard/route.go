@@ -67,7 +67,7 @@ func (r Route) compile() (pattern, error) {
 	name, isScope := strings.CutPrefix(r.Needs, "scope:")
 	dot := strings.LastIndexByte(r.Needs, '.')
 	switch {
-	case r.Needs == "token":
+	case r.Needs == TokenSuffices:
 	case isScope && name != "" && jeton.ValidScope(name) && !strings.Contains(name, " "):
 	case !isScope && dot > 0 && dot < len(r.Needs)-1 && !strings.ContainsAny(r.Needs, " \t"):
 	default:

@@ -3,5 +3,6 @@ package main
 import "github.com/spf13/cobra"
 
 func (a *app) guardCommand() *cobra.Command {
-	return group(&cobra.Command{Use: "guard", Short: "Try what guards an API"}, a.guardLintCommand())
+	return group(&cobra.Command{Use: "guard", Short: "Explain what a guard decides, and try what stands in front of an API"},
+		a.guardExplainCommand(), a.guardRoutesCommand(), a.guardLintCommand())
 }
