@@ -1,0 +1,220 @@
+package guard_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/guard"
+)
+
+// No method and no caller that only looks is a way around the table: what GET
+// may not, HEAD may not; OPTIONS has no pass for preflights and a health check
+// none for its name.
+func TestMethodsHaveNoPass(t *testing.T) {
+	table := &guard.Guard{Dialect: load(t, "web1on1"), Verifier: people()}
+	routes := &guard.Guard{Dialect: load(t, "oauth2"), Verifier: people(), Routes: parseRoutes(t, "GET /v2/services -> scope:admin\nOPTIONS /v2/open -> token")}
+	open := &guard.Guard{Dialect: load(t, "oauth2"), Verifier: people()}
+	for _, tt := range []struct {
+		g             *guard.Guard
+		method, path  string
+		token         string
+		want          int
+		name, content string // of a header
+	}{
+		{table, "HEAD", "/v2/services", "bot", 403, "", ""},
+		{table, "HEAD", "/v2/services", "admin", 204, "", ""},
+		{table, "OPTIONS", "/v2/services", "admin", 405, "", ""},
+		{table, "OPTIONS", "/v2/services", "", 401, "Access-Control-Request-Method", "GET"},
+		{table, "OPTIONS", "/v2/services", "admin", 405, "Access-Control-Request-Method", "GET"},
+		{table, "OPTIONS", "*", "admin", 400, "", ""},
+		{table, "TRACE", "/v2/services", "admin", 405, "", ""},
+		{table, "CONNECT", "/v2/services", "admin", 405, "", ""},
+		{table, "PROPFIND", "/v2/services", "admin", 405, "", ""},
+		{table, "GETS", "/v2/services", "admin", 405, "", ""},
+		{table, "Get", "/v2/services", "admin", 405, "", ""},
+		{table, "GET", "/v2/services", "", 401, "User-Agent", "kube-probe/1.33"},
+		{table, "GET", "/v2/services", "", 401, "User-Agent", "GoogleHC/1.0"},
+		{table, "GET", "/v2/services", "bot", 403, "User-Agent", "ELB-HealthChecker/2.0"},
+		{routes, "HEAD", "/v2/services", "bot", 403, "", ""},
+		{routes, "HEAD", "/v2/services", "admin", 204, "", ""},
+		{routes, "OPTIONS", "/v2/services", "admin", 405, "", ""},
+		{routes, "OPTIONS", "/v2/open", "guest", 204, "", ""},
+		{routes, "OPTIONS", "/v2/open", "", 401, "", ""},
+		{routes, "TRACE", "/v2/open", "admin", 405, "", ""},
+		{open, "OPTIONS", "/v2/services", "guest", 204, "", ""},
+		{open, "OPTIONS", "/v2/services", "", 401, "Access-Control-Request-Method", "GET"},
+		{open, "TRACE", "/v2/services", "admin", 405, "", ""},
+		{open, "CONNECT", "/v2/services", "admin", 405, "", ""},
+	} {
+		r := callRequest(tt.method, "/", tt.token)
+		r.URL.Path = tt.path
+		if tt.name != "" {
+			r.Header.Set(tt.name, tt.content)
+		}
+		w := httptest.NewRecorder()
+		tt.g.Handler(reached).ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("%s %s as %q, %s: %d, want %d", tt.method, tt.path, tt.token, tt.content, w.Code, tt.want)
+		}
+	}
+}
+
+// What a server may take for the GraphQL endpoint is for no route that was not
+// written for it, and the endpoint itself for none at all.
+func TestWideRoutesAreNotForGraphQL(t *testing.T) {
+	for _, lines := range []string{"* /{rest...} -> token", "* /{x} -> token\n* /{x}/{rest...} -> token"} {
+		g := &guard.Guard{Dialect: load(t, "oauth2"), Verifier: people(), Routes: parseRoutes(t, lines+"\nGET /graphql/schema.json -> token"),
+			GraphQL: &guard.GraphQL{At: "/graphql", Fields: map[string]string{"Query.a": "scope-of-nobody"}}}
+		if err := g.Check(); err != nil {
+			t.Fatal(err)
+		}
+		h := g.Handler(reached)
+		for target, want := range map[string]int{
+			"/other": 204, "/graphql": 403, "/GraphQL": 403, "/graphql/": 403, "/graphql/x": 403, "/graphqls": 204, "/GRAPHQL/a/b": 403,
+		} {
+			r := httptest.NewRequest("POST", target, strings.NewReader(`{"query":"{a}"}`))
+			r.Header = http.Header{"Authorization": {"Bearer admin"}, "Content-Type": {"application/json"}}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			answered, _ := io.ReadAll(w.Result().Body)
+			if w.Code != want && !(target == "/graphql" && strings.Contains(string(answered), "errors")) {
+				t.Errorf("POST %s: %d, want %d", target, w.Code, want)
+			}
+		}
+		if got := call(h, "GET", "/graphql/schema.json", "guest").StatusCode; got != 204 {
+			t.Errorf("a route that names the endpoint's folder: %d", got)
+		}
+	}
+	g := &guard.Guard{Dialect: load(t, "oauth2"), Routes: parseRoutes(t, "POST /graphql -> token"), GraphQL: &guard.GraphQL{At: "/graphql"}}
+	if err := g.Check(); err == nil || !strings.Contains(err.Error(), "the document decides") {
+		t.Errorf("a route for the endpoint itself: %v", err)
+	}
+	g = &guard.Guard{Dialect: load(t, "oauth2"), GraphQL: &guard.GraphQL{At: "/graphql", MaxDepth: -1}}
+	if err := g.Check(); err == nil || !strings.Contains(err.Error(), "negative") {
+		t.Errorf("a setting of GraphQL that is not good: %v", err)
+	}
+}
+
+// A token that the dialect has in the query does not reach what is behind the
+// guard, nor what is behind that by a log.
+func TestTokenInTheQueryEndsHere(t *testing.T) {
+	d, err := dialect.Parse("f.yaml", []byte("dialect: x\ntoken: https://x.example/token\ncall: {base: https://api.x.example, query: {key: $access_token}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keep := range []bool{false, true} {
+		var seen, uri string
+		g := &guard.Guard{Dialect: d, Verifier: people(), KeepCredentials: keep}
+		g.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			seen = r.URL.RawQuery
+			return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "/x?a=1&key=guest&b=%20", nil)
+		g.Proxy(parse(t, "http://upstream")).ServeHTTP(w, r)
+		g.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { uri = r.RequestURI })).ServeHTTP(httptest.NewRecorder(), r)
+		want := map[bool]string{false: "a=1&b=%20", true: "a=1&key=guest&b=%20"}[keep]
+		if w.Code != 204 || seen != want || uri != "/x?"+want {
+			t.Errorf("keep %v: %d, query %q and URI %q, want %q", keep, w.Code, seen, uri, want)
+		}
+		if r.URL.RawQuery != "a=1&key=guest&b=%20" {
+			t.Error("the caller's own request was changed")
+		}
+	}
+}
+
+// A call without a token has done nothing wrong with it, says RFC 6750 section
+// 3.1: a standard realm names no error.
+func TestNoTokenIsNoError(t *testing.T) {
+	for name, want := range map[string]string{"oauth2": "{}", "web1on1": `{"error":"invalid_token","error_description":"the call carries no access token"}`} {
+		answer := call((&guard.Guard{Realm: "r", Dialect: load(t, name), Verifier: people()}).Handler(reached), "GET", "/v2/users", "")
+		body, _ := io.ReadAll(answer.Body)
+		if answer.StatusCode != 401 || answer.Header.Get("WWW-Authenticate") != `Bearer realm="r"` || string(body) != want {
+			t.Errorf("%s: %d, %q, %s", name, answer.StatusCode, answer.Header.Get("WWW-Authenticate"), body)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "web1on1"), Routes: parseRoutes(t, "GET /t/{tenant}/x -> scope:bot\nPUT /u/{self} -> token"),
+		GraphQL: &guard.GraphQL{At: "/graphql"}}
+	rule := &guard.Rule{Kind: "route", Method: "GET", Path: "/t/{tenant}/x", Needs: "scope:bot", Scope: "bot"}
+	for _, tt := range []struct {
+		method, target string
+		claims         *jeton.Claims
+		want           guard.Explanation
+	}{
+		{"GET", "/t/acme/x?q=1", &jeton.Claims{Tenant: "acme", Scope: jeton.Scope{"admin"}},
+			guard.Explanation{Method: "GET", Path: "/t/acme/x", Rule: rule, Has: jeton.Scope{"admin"}, Allowed: true, Why: "a scope of the token includes bot"}},
+		{"GET", "/t/acme/x", &jeton.Claims{Tenant: "globex", Scope: jeton.Scope{"admin"}},
+			guard.Explanation{Method: "GET", Path: "/t/acme/x", Rule: rule, Has: jeton.Scope{"admin"}, Status: 403, Code: "insufficient_scope", Why: "the access token is of another tenant"}},
+		{"PUT", "/u/bob", &jeton.Claims{Subject: "ann"},
+			guard.Explanation{Method: "PUT", Path: "/u/bob", Has: jeton.Scope{}, Status: 403, Code: "insufficient_scope", Why: "the route is for the caller's own record"}},
+		{"GET", "/v2/users", nil,
+			guard.Explanation{Method: "GET", Path: "/v2/users", Has: jeton.Scope{}, Status: 401, Why: "the call carries no access token"}},
+		{"GET", "/v2//users", nil,
+			guard.Explanation{Method: "GET", Path: "/v2//users", Has: jeton.Scope{}, Status: 400, Code: "invalid_request", Why: "the path is not in its canonical form"}},
+		{"POST", "/graphql", &jeton.Claims{},
+			guard.Explanation{Method: "POST", Path: "/graphql", Has: jeton.Scope{}, Allowed: true, Why: "the document in its body decides, field by field",
+				Rule: &guard.Rule{Kind: "graphql", Method: "*", Path: "/graphql", Needs: "its document"}}},
+	} {
+		got, err := g.Explain(tt.method, tt.target, tt.claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&tt.want, got); diff != "" {
+			t.Errorf("%s %s: %s", tt.method, tt.target, diff)
+		}
+	}
+	for _, target := range []string{"", "users", "http://x/users", "*", "/%zz"} {
+		if e, err := g.Explain("GET", target, nil); err == nil {
+			t.Errorf("%q is explained as %+v", target, e)
+		}
+	}
+}
+
+func TestMatrixRows(t *testing.T) {
+	g := &guard.Guard{
+		Dialect: load(t, "web1on1"), Permissions: dialect.Permissions{"users": {"list": "bot", "odd": "agent"}},
+		Routes:  parseRoutes(t, "GET /v2/{x} -> token\nPOST /z -> scope:admin"),
+		GraphQL: &guard.GraphQL{At: "/graphql", Fields: map[string]string{"Query.users": "agent", "Query.me": "token", "Query.odd": "scope-beside"}},
+	}
+	m, err := g.Matrix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"", "guest", "agent", "bot", "admin", "scope-beside"}; !slices.Equal(m.Scopes, want) {
+		t.Errorf("scopes %q", m.Scopes)
+	}
+	var got []string
+	for _, r := range m.Rows {
+		line := r.Kind + " " + r.Method + " " + r.Path + " " + r.Field + " " + r.Needs + " "
+		for _, ok := range r.Allowed {
+			line += map[bool]string{true: "+", false: "."}[ok]
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"graphql POST /graphql Query.me token ++++++",
+		"graphql POST /graphql Query.odd scope:scope-beside .....+",
+		"graphql POST /graphql Query.users scope:agent ..+++.",
+		"route GET /v2/{x}  token ++++++", // and GET /v2/users of the table never decides
+		"route POST /z  scope:admin ....+.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	open := &guard.Guard{Dialect: load(t, "oauth2"), GraphQL: &guard.GraphQL{At: "/graphql"}}
+	m, err = open.Matrix()
+	if err != nil || len(m.Rows) != 2 || m.Rows[0].Field != "*" || m.Rows[1].Kind != guard.KindOpen || !slices.Equal(m.Scopes, []string{""}) {
+		t.Errorf("%v, %v", m, err)
+	}
+}
