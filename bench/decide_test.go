@@ -6,10 +6,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialects"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/revocation"
+	"github.com/jetonhq/jeton/verify"
 )
 
 // remembered is a verifier that answers from memory and does no more.
@@ -22,23 +25,41 @@ func (v remembered) Verify(_ context.Context, bearer jeton.Secret) (*jeton.Claim
 	return nil, jeton.InvalidToken
 }
 
-// BenchmarkDecide judges calls with a token that the verifier knows: without a
-// permission table, with the one of web1on1, with routes before it, with a
-// query, and with a credential that the token is bound to. The part "memory" is
-// the verifier alone, which any of them asks once.
+// BenchmarkDecide judges calls with a token that the verifier knows, one of
+// those that a realm makes by their length, among a thousand others. First with
+// a map for a verifier, then with the cache that guards have, which also looks
+// at the clock, at the expiry and at a table of revocations that is fresh. The
+// part "alone" is that verifier by itself.
 func BenchmarkDecide(b *testing.B) {
-	token := strings.Repeat("eyJhbGciOiJFUzI1NiIs", 25) // as long as a token of a realm
-	claims := &jeton.Claims{ID: "1", Subject: "u7", Tenant: "acme", Scope: jeton.Scope{"agent"}}
+	token := strings.Repeat("eyJhbGciOiJFUzI1NiIs", 25)
+	claims := &jeton.Claims{
+		ID: "1", Subject: "u7", Tenant: "acme", Scope: jeton.Scope{"agent"}, Expiry: time.Now().Add(time.Hour),
+		Generations: map[string]uint64{"user/u7": 3, "client/c": 1},
+	}
 	bound := *claims
 	bound.Bound = map[string]string{"api_key": jeton.Fingerprint("1", jeton.NewSecret("key"))}
 	known := remembered{token: claims, token + "b": &bound}
 	for i := range 1000 {
 		known[token+strings.Repeat("x", i)+"c"] = claims
 	}
-	b.Run("memory", func(b *testing.B) {
+	table := &revocation.Table{}
+	table.Confirm(time.Now().Add(time.Hour))
+	cache := &verify.Cache{Verifier: known, Table: table}
+	for text := range known {
+		if _, err := cache.Verify(b.Context(), jeton.NewSecret(text)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("map", func(b *testing.B) { decide(b, known, token) })
+	b.Run("cache", func(b *testing.B) { decide(b, cache, token) })
+}
+
+func decide(b *testing.B, verifier jeton.Verifier, token string) {
+	b.Run("alone", func(b *testing.B) {
 		secret := jeton.NewSecret(token)
+		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := known.Verify(b.Context(), secret); err != nil {
+			if _, err := verifier.Verify(b.Context(), secret); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -63,7 +84,7 @@ func BenchmarkDecide(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			g := &guard.Guard{Dialect: d, Verifier: known, Routes: c.routes}
+			g := &guard.Guard{Dialect: d, Verifier: verifier, Routes: c.routes}
 			if err := g.Check(); err != nil {
 				b.Fatal(err)
 			}

@@ -319,6 +319,9 @@ func scheme(r *http.Request, name string) (credentials string, in *string, ok bo
 	if len(list) == 0 {
 		return "", nil, false, nil
 	}
+	if text, n := list[0], len(name); len(text) > n+1 && text[:n] == name && text[n] == ' ' && text[n+1] != ' ' {
+		return text[n+1:], &list[0], true, nil // as nearly everybody writes it
+	}
 	got, rest, _ := strings.Cut(list[0], " ")
 	return strings.TrimLeft(rest, " "), &list[0], strings.EqualFold(got, name), nil
 }

@@ -57,7 +57,7 @@ func plain(path string) bool {
 	dots := true // the segment has nothing but dots so far, or nothing
 	for i := 1; i < len(path); i++ {
 		switch c := path[i]; {
-		case 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '~':
+		case plainByte[c]:
 			dots = false
 		case c == '/' && !dots:
 			dots = true
@@ -67,6 +67,14 @@ func plain(path string) bool {
 	}
 	return !dots || path[len(path)-1] == '/'
 }
+
+// plainByte are the unreserved characters (RFC 3986 section 2.3) but the dot.
+var plainByte = func() (set [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~") {
+		set[c] = true
+	}
+	return set
+}()
 
 // mayEncode reports whether a byte may stand in a path as %XX.
 func mayEncode(c byte) bool {
