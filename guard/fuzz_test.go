@@ -41,25 +41,58 @@ func worst(raw string) string {
 // The upstream sees only what was decided: the bytes of the path as they came,
 // and however it reads them, a call that the caller may make.
 func FuzzPath(f *testing.F) {
+	g := &guard.Guard{Dialect: load(f, "web1on1"), Verifier: people()}
 	for _, target := range []string{
 		"/v2/conversations/1", "/v2/users/me", "/v2/conversations/..%2fusers", "/v2/conversations/%2e%2e/users", "/v2//users",
 		"/v2/conversations/..;/users", `/v2/conversations/..\users`, "/v2/conversations/%252e%252e/users", "/v2/users/me/../1",
 		"/v2/users%00/me", "/v2/conversations/1#/..", "/v2/conversations/\xc0\xae", "http://x/v2/conversations/1?a=b;c", "*", "//v2/x",
 	} {
-		for m := range byte(5) {
+		for m := range byte(len(fuzzMethods)) {
 			f.Add(m, target)
 		}
 	}
-	methods := []string{"GET", "HEAD", "POST", "PUT", "DELETE"}
+	fuzzProxy(f, g, guestMay)
+}
+
+// acmeMay is what the routes of FuzzRoutes let a guest of the tenant acme do.
+var acmeMay = regexp.MustCompile(`^(GET|HEAD) /t/acme/x$|^(GET|HEAD) /files(/.*)?$|^PUT /u/(me|id-of-guest)/photo$|^(GET|HEAD|POST|PUT|DELETE|PURGE) /hooks/[^/]+$|^OPTIONS /hooks/a$`)
+
+// The same for routes: neither another tenant's nor another caller's is reached,
+// and no other method than those that a route has.
+func FuzzRoutes(f *testing.F) {
+	guest := *people()["guest"]
+	guest.Tenant = "acme"
+	g := &guard.Guard{Dialect: load(f, "oauth2"), Verifier: verifier{"guest": &guest}, Routes: parseRoutes(f, `
+		GET /t/{tenant}/x -> token
+		GET /t/{rest...} -> scope:admin
+		GET /files/{rest...} -> token
+		PUT /u/{self}/photo -> token
+		PUT /u/{id}/photo -> scope:admin
+		* /hooks/{id} -> token
+		OPTIONS /hooks/a -> scope:guest`)}
+	for _, target := range []string{
+		"/t/acme/x", "/t/globex/x", "/t/acme/../globex/x", "/t/acme%2f..%2fglobex/x", "/t//acme/x", "/files/a/b", "/files/../t/globex/x", "/files",
+		"/u/me/photo", "/u/id-of-guest/photo", "/u/id-of-guest%00/photo", "/u/id-of-admin/photo", "/hooks/a", "/hooks/", "/hooks/a/b", "/hooks/a;b?c",
+	} {
+		for m := range byte(len(fuzzMethods)) {
+			f.Add(m, target)
+		}
+	}
+	fuzzProxy(f, g, acmeMay)
+}
+
+var fuzzMethods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PURGE", "put", "TRACE"}
+
+// fuzzProxy sends whatever a guest may send through the guard.
+func fuzzProxy(f *testing.F, g *guard.Guard, may *regexp.Regexp) {
 	var seen *http.Request
-	g := &guard.Guard{Dialect: load(f, "web1on1"), Verifier: people()}
 	g.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 		seen = r
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
 	})
 	proxy := g.Proxy(&url.URL{Scheme: "http", Host: "upstream", Path: "/base"})
 	f.Fuzz(func(t *testing.T, m byte, target string) {
-		method := methods[int(m)%len(methods)]
+		method := fuzzMethods[int(m)%len(fuzzMethods)]
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target +
 			" HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer guest\r\n\r\n")))
 		if err != nil || r.Header.Get("Authorization") != "Bearer guest" {
@@ -80,7 +113,7 @@ func FuzzPath(f *testing.F) {
 		}
 		wire, _, _ = strings.Cut(wire, "?")
 		for _, reading := range []string{wire, worst(wire)} {
-			if !guestMay.MatchString(method + " " + reading) {
+			if !may.MatchString(method + " " + reading) {
 				t.Fatalf("%q: a guest did %s %q", target, method, reading)
 			}
 		}
