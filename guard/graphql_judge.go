@@ -257,12 +257,22 @@ func (w *walk) narrow(t *typeRule, on string) (*typeRule, error) {
 	if narrow == nil || narrow.leaf {
 		return nil, invalid("a fragment is on a type that the schema does not have, or that has no fields")
 	}
-	for object := range narrow.objects {
-		if t == nil || t.objects[object] {
-			return narrow, nil
-		}
+	if t == nil || overlap(t.objects, narrow.objects) {
+		return narrow, nil
 	}
 	return nil, invalid("a fragment is on a type that cannot be where the fragment is")
+}
+
+func overlap(a, b map[string]bool) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	for object := range a {
+		if b[object] {
+			return true
+		}
+	}
+	return false
 }
 
 // fragment walks through a fragment, once at the root and once below, and adds

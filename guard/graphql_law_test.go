@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -326,4 +327,39 @@ func roots(doc *ast.QueryDocument, set ast.SelectionSet) (names []string) {
 		}
 	}
 	return names
+}
+
+// The same for what stands in a URL: one reading of its parameters goes on.
+func FuzzGraphQLQuery(f *testing.F) {
+	for _, query := range []string{
+		"query={me{id}}", "query={users{id}}", "query={me{id}}&query={users{id}}", "query={me{id}}&QUERY={secrets{text}}", "query[]={secrets{text}}&query={me{id}}",
+		"query={me{id}}&variables={\"a\":1}&operationName=&extensions={}", "query={me{id}};query={secrets{text}}", "%71uery=%7Bme%7Bid%7D%7D", "query=query+A{me{id}}query+B{users{id}}&operationName=A",
+		"query={me{id}}&a=%3B&b=c%26query={secrets{text}}", "extensions={\"persistedQuery\":{\"version\":1,\"sha256Hash\":\"x\"}}", "query=mutation{createUser(name:\"x\"){user{id}}}",
+	} {
+		f.Add(query)
+	}
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: shopSchema})
+	s := newShop(f, &guard.GraphQL{Schema: shopSchema, Fields: shopFields, GET: true})
+	f.Fuzz(func(t *testing.T, query string) {
+		r := httptest.NewRequest("GET", "/graphql", nil)
+		r.URL.RawQuery = query
+		r.Header.Set("X-Apollo-Operation-Name", "A")
+		if s.ask("guest", r); s.asked == nil {
+			return
+		}
+		sent, err := url.ParseQuery(s.asked.URL.RawQuery)
+		if err != nil || s.body != "" || strings.Contains(s.asked.URL.RawQuery, ";") {
+			t.Fatalf("%q goes on: %v", s.asked.URL.RawQuery, err)
+		}
+		item := map[string]any{}
+		for name, values := range sent {
+			if strings.HasPrefix(strings.ToLower(name), "query") && name != "query" || name == "query" && len(values) != 1 {
+				t.Fatalf("%q goes on", s.asked.URL.RawQuery)
+			}
+			if slices.Contains([]string{"query", "operationName", "variables", "extensions"}, name) {
+				item[name] = values[0]
+			}
+		}
+		judgeAsGuest(t, schema, item)
+	})
 }
