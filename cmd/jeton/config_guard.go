@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton/dialect"
@@ -210,7 +211,7 @@ func (p *parser) way(n, at yamlnode.Node, what string, u *upstreamConfig) {
 	case proxied && asked:
 		p.fail(by, "%s: write `to`, the API to forward to, or `forward_auth`, the proxy that asks and forwards itself", what)
 	case proxied:
-		u.to = p.url(to, "to")
+		u.to = p.upstreamURL(to)
 	case asked && p.want(by, "forward_auth", yamlnode.Text):
 		u.forwardAuth = p.oneOf(by, "forward_auth", forwardAuths...)
 	default:
@@ -225,6 +226,20 @@ func (p *parser) way(n, at yamlnode.Node, what string, u *upstreamConfig) {
 	if v, ok := n.Get("at"); ok {
 		u.at = p.prefix(v)
 	}
+}
+
+// upstreamURL reads the URL of an API. With h2c:// it speaks HTTP/2 without TLS.
+func (p *parser) upstreamURL(n yamlnode.Node) *url.URL {
+	rest, h2c := strings.CutPrefix(n.Text, "h2c://")
+	if !h2c {
+		return p.url(n, "to")
+	}
+	n.Text = "http://" + rest
+	u := p.url(n, "to")
+	if u != nil {
+		u.Scheme = "h2c"
+	}
+	return u
 }
 
 // remote reads whose tokens an upstream takes.
@@ -358,7 +373,7 @@ func (p *parser) flag(n yamlnode.Node, key string) bool {
 	return ok && p.want(v, key, yamlnode.Bool) && v.Text == "true"
 }
 
-var sizes = regexp.MustCompile(`^([0-9]{1,9})(KiB|MiB|GiB)?$`)
+var sizes = regexp.MustCompile(`^([0-9]{1,15})$|^([0-9]{1,6})(KiB|MiB|GiB)$`)
 
 // bytes reads a size such as 10MiB.
 func (p *parser) bytes(n yamlnode.Node, key string) int64 {
@@ -367,12 +382,12 @@ func (p *parser) bytes(n yamlnode.Node, key string) int64 {
 		return 0
 	}
 	m := sizes.FindStringSubmatch(v.Text)
-	if m == nil || m[1] == "0" {
+	if m == nil || strings.Trim(v.Text, "0KMGiB") == "" {
 		p.fail(v, "%s: %s is no size; write 10MiB, 64KiB or a number of bytes", key, yamlnode.Quote(v.Text))
 		return 0
 	}
-	size, _ := strconv.ParseInt(m[1], 10, 64) // nine digits
-	return size << map[string]int{"KiB": 10, "MiB": 20, "GiB": 30}[m[2]]
+	size, _ := strconv.ParseInt(m[1]+m[2], 10, 64) // as many digits as fit
+	return size << map[string]int{"KiB": 10, "MiB": 20, "GiB": 30}[m[3]]
 }
 
 // upstreamsWith checks upstreams against the realms.
