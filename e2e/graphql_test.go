@@ -3,10 +3,13 @@ package e2e_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -54,6 +57,68 @@ func TestGraphQL(t *testing.T) {
 				t.Errorf("%v, want 10 tests to pass\n%s", err, out)
 			}
 		})
+	}
+}
+
+// TestGraphQLServed: the same is done by a program that runs a file.
+func TestGraphQLServed(t *testing.T) {
+	need(t, "node")
+	api, log := startGraphQL(t, "yoga")
+	dir, listen := t.TempDir(), freeAddress(t)
+	hello := `query Hello { echo(text: "hello") }`
+	key, _ := run(t, "", "config", "new-key")
+	for name, text := range map[string]string{
+		"seal.key": key, "secret": canarySecret + "\n", "schema.graphql": graphQLSchema,
+		"documents.json": fmt.Sprintf(`{"%x": %q}`, sha256.Sum256([]byte(hello)), hello),
+		"jeton.yaml": `store: sqlite:jeton.db
+seal: file:seal.key
+issuer:
+  listen: ` + listen + `
+  realms:
+    std: {dialect: oauth2}
+guard:
+  listen: ` + listen + `
+  upstreams:
+    api:
+      realm: std
+      to: ` + api.String() + `
+      at: /api
+      graphql:
+        at: /graphql
+        schema: schema.graphql
+        fields: {Query.me: token, Query.echo: token, Query.users: read, Mutation.*: write, User.email: write}
+        persisted: documents.json
+        limits: {depth: 3}
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "jeton.yaml")
+	p := start(t, "serve", "-c", file)
+	p.await(t, p.stderr, "listening")
+	run(t, "", "client", "add", "app", "--realm", "std", "--id", "app", "--scope", "read", "--secret-file", filepath.Join(dir, "secret"), "-c", file)
+	token := ask(t, "POST", "http://"+listen+"/std/token", "grant_type=client_credentials", append(basicAuth("app:"+canarySecret), "Content-Type", form)...).
+		want(t, 200, "").text("access_token")
+	for _, tt := range []struct {
+		body   string
+		status int
+		says   string
+	}{
+		{`{"query":"{ users { name } }"}`, 200, "Grace"},
+		{fmt.Sprintf(`{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"%x"}}}`, sha256.Sum256([]byte(hello))), 200, `"echo":"hello"`},
+		{`{"query":"{ me { email } }"}`, 403, "FORBIDDEN"},
+		{`{"query":"{ secrets }"}`, 403, "FORBIDDEN"},
+		{`{"query":"mutation { createUser(name: \"x\") { id } }"}`, 403, "FORBIDDEN"},
+		{`{"query":"{ a { b { c { d } } } }"}`, 400, "GRAPHQL_VALIDATION_FAILED"},
+	} {
+		a := ask(t, "POST", "http://"+listen+"/api/graphql", tt.body, "Authorization", "Bearer "+token, "Content-Type", "application/json")
+		if a.status != tt.status || !strings.Contains(a.body, tt.says) {
+			t.Errorf("%s: %d %s, want %d %s", tt.body, a.status, a.body, tt.status, tt.says)
+		}
+	}
+	if a := ask(t, "GET", log, ""); a.body != `["Query.users","Query.echo"]` {
+		t.Errorf("the API was asked %s", a.body)
 	}
 }
 
