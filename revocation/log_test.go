@@ -28,6 +28,9 @@ func TestLogKeeps(t *testing.T) {
 				t.Fatalf("at %d of %d: %v", at, n, ok)
 			}
 			if !ok {
+				if _, _, _, ok := l.after(uint64(at), nil); ok && at < n {
+					t.Fatalf("at %d of %d: nobody says that some are lost", at, n)
+				}
 				continue
 			}
 			var got []string

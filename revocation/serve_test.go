@@ -59,6 +59,82 @@ func TestSlowFollower(t *testing.T) {
 	}
 }
 
+// raw follows without a Stream, and returns a reader of what comes.
+func (w *world) raw(place string) *reader {
+	w.t.Helper()
+	c, err := w.network.dial(w.t.Context(), "", "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = c.Close() })
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: issuer.test\r\nLast-Event-ID: "+place+"\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &reader{bufio.NewReaderSize(answer.Body, maxMessage)}
+}
+
+// until reads to the first beat or the end and returns which tokens ended.
+func (r *reader) until(t *testing.T) (tokens map[string]bool, err error) {
+	tokens = map[string]bool{}
+	for {
+		m, err := r.next()
+		if err != nil || m.event == eventBeat {
+			return tokens, err
+		}
+		var e Event
+		if m.event == eventEnded && m.into(&e) == nil {
+			tokens[e.Token] = true
+		}
+	}
+}
+
+// What is added while a follower is sent everything is not lost, and the first
+// beat comes when all was sent.
+func TestAddWhileEverythingIsSent(t *testing.T) {
+	for name, place := range map[string]func(*Log) string{
+		"everything": func(*Log) string { return "" },
+		"the latest": func(l *Log) string { return l.place(0) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.log.Add(numbered(1, 3000)...)
+			r := w.raw(place(w.log))
+			synctest.Wait() // the log waits for the follower to read
+			w.log.Add(numbered(3001, 3001)...)
+			tokens, err := r.until(t)
+			if len(tokens) != 3001 || err != nil {
+				t.Errorf("%s: %d events before the first beat: %v", name, len(tokens), err)
+			}
+		})
+	}
+}
+
+// A follower that falls behind by more than is kept is cut off, and told nothing
+// that would leave a gap.
+func TestFollowerFallsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.log.Keep = 8
+		r := w.raw("")
+		if _, err := r.until(t); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // a beat waits to be read
+		w.log.Add(numbered(1, 100)...)
+		for {
+			tokens, err := r.until(t)
+			if len(tokens) > 0 {
+				t.Errorf("got %v", tokens)
+			}
+			if err != nil {
+				break
+			}
+		}
+	})
+}
+
 // A follower that was cut off because it was too slow gets what it missed.
 func TestSlowFollowerComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
