@@ -153,6 +153,10 @@ func TestWrongGuardKeys(t *testing.T) {
 
 func TestGuardConfig(t *testing.T) {
 	good := Guard{"edge", jeton.NewSecret(edgeKey)}
+	twice := seeded(t, "oauth2", nil, func(c *Config) { c.Guards = []Guard{good, {"edge", jeton.NewSecret(otherKey)}} })
+	for _, key := range []string{edgeKey, otherKey} {
+		want(t, twice.introspect("x", bearer(key)), 200)
+	}
 	for name, guards := range map[string][]Guard{
 		"no name": {{"", good.Key}},
 		"no key":  {{"edge", jeton.Secret{}}},

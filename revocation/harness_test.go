@@ -118,7 +118,7 @@ func newWorld(t *testing.T) *world {
 	serving.Go(func() { _ = w.server.Serve(w.network) })
 	transport := &http.Transport{DialContext: w.network.dial}
 	w.stream = &Stream{
-		URL: "http://issuer.test/revocations", Key: jeton.NewSecret(guardKey), Table: w.table, Transport: transport,
+		URL: "http://127.0.0.1/revocations", Key: jeton.NewSecret(guardKey), Table: w.table, Transport: transport,
 		Logger: slog.New(slog.NewTextHandler(w.lines, nil)),
 	}
 	t.Cleanup(func() {

@@ -118,8 +118,8 @@ func TestStreamWrongKey(t *testing.T) {
 func TestStreamFields(t *testing.T) {
 	key := jeton.NewSecret(guardKey)
 	for _, s := range []*Stream{
-		{Key: key}, {URL: "issuer", Key: key}, {URL: "ftp://issuer/", Key: key}, {URL: "http:///", Key: key},
-		{URL: "http://u:geheim@issuer/", Key: key}, {URL: "http://issuer/?geheim", Key: key}, {URL: "http://issuer/\x00geheim", Key: key}, {URL: "http://issuer/"},
+		{Key: key}, {URL: "issuer", Key: key}, {URL: "ftp://issuer/", Key: key}, {URL: "https:///", Key: key}, {URL: "http://issuer/", Key: key},
+		{URL: "https://u:geheim@issuer/", Key: key}, {URL: "https://issuer/?geheim", Key: key}, {URL: "https://issuer/\x00geheim", Key: key}, {URL: "https://issuer/"},
 	} {
 		s.Table = new(Table)
 		if err := s.Run(t.Context()); err == nil || strings.Contains(err.Error(), "geheim") {

@@ -28,7 +28,7 @@ import (
 // URL, Key and Table must be there; of every other field the zero value is the
 // default.
 type Stream struct {
-	URL   string       // of the issuer's endpoint, its revocations_endpoint
+	URL   string       // of the issuer's endpoint, its revocations_endpoint: https, or http to this machine
 	Key   jeton.Secret // a guard's key at the issuer
 	Table *Table       // nobody else fills, confirms or sweeps it
 
@@ -135,8 +135,11 @@ func newTransport() *http.Transport {
 // endpoint reads the address of an issuer's endpoint.
 func endpoint(text string, key jeton.Secret) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("revocation: the URL must be http or https, with a host and without user, query and fragment")
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("revocation: the URL of the issuer is none, or has a user, a query or a fragment")
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && !ip.IsLoopback()) {
+		return nil, errors.New("revocation: the URL of the issuer must be https, or http to this machine: the guard's key goes there")
 	}
 	if key.IsZero() {
 		return nil, errors.New("revocation: the guard's key is missing")
