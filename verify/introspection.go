@@ -130,7 +130,7 @@ func (i *Introspection) judge(body []byte, now time.Time) (*jeton.Claims, error)
 	// Refresh tokens are active too; what is no access token has another type,
 	// or none.
 	kind, _ := answer["token_type"].(string)
-	if use, there := answer["token_use"]; !strings.EqualFold(kind, "Bearer") || there && use != "access_token" && use != "access" {
+	if use, there := answer["token_use"]; constrained(answer) || !strings.EqualFold(kind, "Bearer") || there && use != "access_token" && use != "access" {
 		return nil, refuse()
 	}
 	for _, name := range []string{"active", "token_type", "token_use"} {

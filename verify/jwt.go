@@ -123,7 +123,7 @@ func (v *JWT) judge(token *jws.Token) (*jeton.Claims, error) {
 	}
 	r := reader{document, true}
 	notBefore := r.instant("nbf")
-	if !r.ok || !isAccess(token.Type, document) {
+	if !r.ok || constrained(document) || !isAccess(token.Type, document) {
 		return nil, refuse()
 	}
 	claims, ok := readClaims(document)
@@ -148,6 +148,14 @@ func orElse(text, other string) string {
 		return other
 	}
 	return text
+}
+
+// constrained reports whether a token is good only for who proves that he has a
+// key (RFC 7800, 8705, 9449), which nobody looks at here. As a bearer token it
+// is not good.
+func constrained(document map[string]any) bool {
+	_, there := document["cnf"]
+	return there
 }
 
 // isAccess tells the tokens apart that an issuer signs with the same key, if typ

@@ -396,6 +396,7 @@ func TestOtherTokens(t *testing.T) {
 	}
 	mustTake(t, v, "an access token that says so", typed(`,"typ":"JWT"`, map[string]any{"token_use": "access", "typ": "Bearer"}))
 	mustRefuse(t, v, "another use", typed(`,"typ":"at+jwt"`, map[string]any{"token_use": "id"}))
+	mustRefuse(t, v, "bound to a key", typed(`,"typ":"at+jwt"`, map[string]any{"cnf": map[string]string{"jkt": "x"}}))
 	v.Types = []string{"at+jwt", "application/at+jwt"}
 	mustRefuse(t, v, "JWT where RFC 9068 is asked for", typed(`,"typ":"JWT"`, nil))
 	mustTake(t, v, "RFC 9068", typed(`,"typ":"at+jwt"`, nil))

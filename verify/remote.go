@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,6 +131,11 @@ func (r *Remote) Metadata(ctx context.Context) (*Metadata, error) {
 	return nil, r.failed
 }
 
+// object is how a header in JSON begins. Only a Jeton issuer is asked about a
+// token with one: it may have signed it with a secret key. Others have published
+// the key, and may say that the question is wrong.
+const object = "eyJ"
+
 // first decides about a token at first sight.
 type first struct{ *Remote }
 
@@ -137,8 +143,13 @@ func (f first) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, 
 	if _, err := f.Metadata(ctx); err != nil {
 		return nil, undecided(err)
 	}
-	if token, ok := jws.Parse(bearer.Reveal()); ok && f.jwt.takes(token.Header) {
+	text := bearer.Reveal()
+	token, signed := jws.Parse(text)
+	if signed && f.jwt.takes(token.Header) {
 		return f.jwt.Verify(ctx, bearer)
+	}
+	if (signed || strings.HasPrefix(text, object)) && f.Key.IsZero() {
+		return nil, refuse()
 	}
 	if asker := f.asker.Load(); asker != nil {
 		return asker.Verify(ctx, bearer)
