@@ -307,6 +307,32 @@ func TestBoundedBody(t *testing.T) {
 	}
 }
 
+// TestOneFetchAtATime: an issuer that is slow is not asked again meanwhile, and
+// those who wait for it are so many at most.
+func TestOneFetchAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		is := newIssuer(t)
+		v := is.jwt()
+		v.Keys.Client = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			calls.Add(1)
+			time.Sleep(4 * time.Second)
+			return is.RoundTrip(r)
+		})}
+		good := is.keys[0].sign(t, nil)
+		var group sync.WaitGroup
+		for range maxWaiting {
+			group.Go(func() { mustTake(t, v, "who waits", good) })
+		}
+		time.Sleep(3 * time.Second)
+		mustNotDecide(t, v, "one too many", good)
+		group.Wait()
+		if calls.Load() != 1 {
+			t.Errorf("%d calls", calls.Load())
+		}
+	})
+}
+
 // TestRefreshEvery: max-age counts, within limits.
 func TestRefreshEvery(t *testing.T) {
 	for header, want := range map[string]time.Duration{
@@ -348,6 +374,8 @@ func FuzzKeys(f *testing.F) {
 	is := newIssuer(f, "ES256", "EdDSA", "RS256")
 	f.Add(is.document())
 	f.Add([]byte(`{"keys":[{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB","alg":"RS256"}]}`))
+	private, _ := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: is.keys[0].private, KeyID: "x", Algorithm: "ES256"}}})
+	f.Add(private)
 	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"x","x":""},{"kty":"oct","k":"AAAA","kid":"y"}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		keys, _, err := parseKeys(body)
