@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +23,7 @@ type exchange struct {
 	end    context.CancelCauseFunc
 	last   bool     // the connection is to be closed after this answer
 	age    []string // HeaderAge of the answer
+	left   int64    // of an answer whose length is known: what is still to come
 
 	unread atomic.Bool // the body of the request could not be read to its end
 
@@ -39,34 +40,28 @@ type exchange struct {
 	idle   *time.Timer   // of IdleTimeout
 }
 
-type exchangeKey struct{}
-
-// newExchange returns an exchange and the request that carries it.
-func (g *Guard) newExchange(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
-	x := &exchange{ResponseWriter: w, guard: g, age: w.Header()[HeaderAge], started: time.Now()}
+// newExchange returns the exchange of a call whose request is the guard's own.
+func (g *Guard) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	call := callOf(r.Context())
+	x := &exchange{ResponseWriter: w, guard: g, expiry: call.claims.Expiry, ctx: call.ctx, end: call.end, age: w.Header()[HeaderAge], started: time.Now()}
+	call.exchange = x
 	// The length of a chunked request is what the chunks say, and the connection
 	// ends with it: if a Content-Length stood there too, which net/http does not
 	// tell, a proxy in front may have taken what follows for a part of this
 	// request (RFC 9112 section 6.3).
 	x.last = r.ProtoMajor == 1 && len(r.TransferEncoding) > 0
-	if claims, ok := ClaimsFrom(r.Context()); ok {
-		x.expiry = claims.Expiry
-	}
-	x.ctx, x.end = context.WithCancelCause(r.Context())
 	if g.CallTimeout > 0 {
 		x.after(g.CallTimeout, func() { x.end(errSlow) })
 	}
-	x.ctx = context.WithValue(x.ctx, exchangeKey{}, x)
-	r = r.WithContext(x.ctx)
 	if r.ContentLength != 0 {
 		r.Body = &clientBody{r.Body, x}
 		x.cutWithContext()
 	}
-	return x, r
+	return x
 }
 
 // exchangeOf returns the exchange that a request of the proxy belongs to.
-func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
+func exchangeOf(r *http.Request) *exchange { return callOf(r.Context()).exchange }
 
 // after calls f some time later, if the exchange is not over by then.
 func (x *exchange) after(d time.Duration, f func()) {
@@ -102,8 +97,8 @@ func (x *exchange) answered(answer *http.Response) error {
 	dropForeign(answer.Header)
 	dropForeign(answer.Trailer)
 	upgraded := answer.StatusCode == http.StatusSwitchingProtocols
-	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
-	endless := upgraded || kind == "text/event-stream"
+	kind, _, _ := strings.Cut(answer.Header.Get("Content-Type"), ";")
+	endless := upgraded || strings.EqualFold(strings.TrimSpace(kind), "text/event-stream")
 	limit := x.guard.MaxResponse
 	if endless || limit == 0 {
 		limit = -1
@@ -115,6 +110,7 @@ func (x *exchange) answered(answer *http.Response) error {
 	if endless && !x.expiry.IsZero() {
 		x.after(time.Until(x.expiry), func() { x.end(errExpired) })
 	}
+	x.left = answer.ContentLength
 	idle := x.guard.IdleTimeout
 	if idle > 0 {
 		x.touch()
@@ -201,6 +197,18 @@ func (x *exchange) WriteHeader(status int) {
 	x.begun = x.begun || status >= 200
 	x.mu.Unlock()
 	x.ResponseWriter.WriteHeader(status)
+}
+
+// Write passes a part of the answer on. What ReverseProxy does not flush, since
+// it knows how long the answer is, is flushed unless it is the end.
+func (x *exchange) Write(p []byte) (int, error) {
+	n, err := x.ResponseWriter.Write(p)
+	if x.left > 0 {
+		if x.left -= int64(n); x.left > 0 && err == nil {
+			err = http.NewResponseController(x.ResponseWriter).Flush()
+		}
+	}
+	return n, err
 }
 
 // Hijack gives the connection away, as a switch of protocols does.

@@ -108,9 +108,9 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 			return
 		}
 		claims, err := g.Decide(asked)
-		var id http.Header
+		id := http.Header{}
 		if err == nil {
-			if id, err = identity(claims); err != nil {
+			if err = identify(id, claims); err != nil {
 				err = undecided(err)
 			}
 		}

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-
-	"github.com/jetonhq/jeton/dialect"
 )
 
 // A forwarded says how a call reached the guard: what the upstream is told in
@@ -63,13 +61,8 @@ func (f forwarded) set(h http.Header) {
 
 // forwarding reports whether a header tells of a call's way.
 func forwarding(name string) bool {
-	switch name[0] {
-	case 'X', 'x', 'F', 'f':
-	default:
-		return false
-	}
-	plain := dialect.FoldHeader(name)
-	return strings.HasPrefix(plain, "x-forwarded-") || plain == "forwarded" || plain == "x-real-ip"
+	const family = "x-forwarded-"
+	return len(name) > len(family) && sameHeader(name[:len(family)], family) || sameHeader(name, "forwarded") || sameHeader(name, "x-real-ip")
 }
 
 // only returns the one value of a header, or "".

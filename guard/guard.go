@@ -141,25 +141,29 @@ func (g *Guard) Check() error {
 // The context of a call that goes on ends when its token is revoked, when
 // Revocations are too old, and, if it asks for another protocol or for events,
 // when its token expires; [context.Cause] says which.
-func (g *Guard) Handler(next http.Handler) http.Handler {
+func (g *Guard) Handler(next http.Handler) http.Handler { return g.handler(next, false) }
+
+// handler is Handler for calls that next can end, too, if they are endable.
+func (g *Guard) handler(next http.Handler, endable bool) http.Handler {
 	running := g.newRunning()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.showAge(w.Header())
+		var call *runningCall
 		claims, err := g.decide(r)
 		var document *rewritten
 		if err == nil {
 			r, document, err = g.readDocument(r, claims)
 		}
 		if err == nil {
-			r, err = g.admit(r, claims)
+			call, err = running.begin(r, claims, endable)
+		}
+		if err == nil {
+			defer call.done()
+			r, err = g.admit(call, r)
 		}
 		if err == nil {
 			document.write(r.Header)
 			err = g.limit(w, r)
-		}
-		done := func() {}
-		if err == nil {
-			r, done, err = running.begin(r, claims)
 		}
 		if g.Decided != nil {
 			g.Decided(err)
@@ -168,7 +172,6 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 			g.refuse(w, r, err)
 			return
 		}
-		defer done()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -391,11 +394,11 @@ func (g *Guard) log(message string, r *http.Request, err error) {
 		slog.String("realm", g.realm()), slog.String("method", r.Method), slog.String("error", err.Error()))
 }
 
-type claimsKey struct{}
-
 // ClaimsFrom returns the claims of the call that a guard let through with ctx.
 // They are to be read, not changed.
 func ClaimsFrom(ctx context.Context) (*jeton.Claims, bool) {
-	claims, ok := ctx.Value(claimsKey{}).(*jeton.Claims)
-	return claims, ok
+	if c := callOf(ctx); c != nil {
+		return c.claims, true
+	}
+	return nil, false
 }

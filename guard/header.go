@@ -1,9 +1,7 @@
 package guard
 
 import (
-	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -25,7 +23,8 @@ const (
 	HeaderIssuer  = "X-Auth-Issuer"
 )
 
-var identityHeaders = []string{HeaderSubject, HeaderClient, HeaderTenant, HeaderScope, HeaderIssuer}
+// identityHeaders are in the order in which identify has the claims.
+var identityHeaders = [...]string{HeaderSubject, HeaderClient, HeaderTenant, HeaderScope, HeaderIssuer}
 
 // HeaderAge says in an answer how old the knowledge of revocations was by which
 // the call was decided, in seconds with three decimals; see [Guard.ShowAge].
@@ -45,27 +44,56 @@ var misleading = map[string]bool{
 	"x-original-uri": true, "x-original-method": true, "x-envoy-original-path": true,
 }
 
-// folded reports whether a header's name, folded, is in a set. It allocates
-// nothing: it looks at each header of each call.
+// folded reports whether a header's name, folded, is in a set of names that
+// begin with an x. It allocates nothing: it looks at each header of each call.
 func folded(set map[string]bool, name string) bool {
 	var buffer [32]byte
-	if len(name) > len(buffer) {
+	if name == "" || name[0]|0x20 != 'x' {
+		return false
+	}
+	if len(name) > len(buffer) || !isASCII(name) {
 		return set[dialect.FoldHeader(name)]
 	}
 	for i := range len(name) {
-		c := name[i]
-		switch {
-		case c >= utf8.RuneSelf:
-			return set[dialect.FoldHeader(name)]
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		default:
-			c = '-'
-		}
-		buffer[i] = c
+		buffer[i] = fold(name[i])
 	}
 	return set[string(buffer[:len(name)])]
+}
+
+// sameHeader reports whether two names are the same when they are folded.
+func sameHeader(a, b string) bool {
+	if !isASCII(a) || !isASCII(b) {
+		return dialect.FoldHeader(a) == dialect.FoldHeader(b)
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if fold(a[i]) != fold(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// fold is dialect.FoldHeader for one character.
+func fold(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
 }
 
 // foreign reports whether a client may not send the header.
@@ -91,12 +119,8 @@ func (g *Guard) showAge(h http.Header) {
 }
 
 // admit returns the request as what is behind the guard is to see it.
-func (g *Guard) admit(r *http.Request, claims *jeton.Claims) (*http.Request, error) {
-	id, err := identity(claims)
-	if err != nil {
-		return r, undecided(err)
-	}
-	in := r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims))
+func (g *Guard) admit(c *runningCall, r *http.Request) (*http.Request, error) {
+	in := r.WithContext(c.ctx)
 	in.Header = r.Header.Clone()
 	in.Trailer = nil // receivers may take a trailer for a header, and it comes after the judgement
 	g.strip(in.Header)
@@ -105,39 +129,35 @@ func (g *Guard) admit(r *http.Request, claims *jeton.Claims) (*http.Request, err
 		u.RawQuery = query
 		in.URL, in.RequestURI = &u, u.RequestURI()
 	}
-	maps.Copy(in.Header, id)
+	if err := identify(in.Header, c.claims); err != nil {
+		return r, undecided(err)
+	}
 	return in, nil
 }
 
-// identity returns the identity headers. A value that a header field cannot
-// hold as it is (RFC 9110 section 5.5) would arrive as somebody else's name.
-func identity(c *jeton.Claims) (http.Header, error) {
-	h := http.Header{}
-	for name, value := range map[string]string{
-		HeaderSubject: c.Subject,
-		HeaderClient:  c.ClientID,
-		HeaderTenant:  c.Tenant,
-		HeaderScope:   c.Scope.String(),
-		HeaderIssuer:  c.Issuer,
-	} {
+// identify sets the identity headers. A value that a header field cannot hold
+// as it is (RFC 9110 section 5.5) would arrive as somebody else's name.
+func identify(h http.Header, c *jeton.Claims) error {
+	values := [...]string{c.Subject, c.ClientID, c.Tenant, c.Scope.String(), c.Issuer}
+	for i, name := range identityHeaders {
+		value := values[i]
 		if value != strings.TrimSpace(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return nil, errors.New("guard: identify: a claim does not fit in the header " + name)
+			return errors.New("guard: identify: a claim does not fit in the header " + name)
 		}
 		if value != "" {
-			h.Set(name, value)
+			h[name] = []string{value}
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // strip removes what a client must not tell those behind the guard.
 func (g *Guard) strip(h http.Header) {
 	credentials := g.Dialect.Call.Headers()
 	for name := range h {
-		plain := dialect.FoldHeader(name)
 		for _, c := range credentials {
 			// Of what is kept, only the one spelling was judged.
-			if plain == dialect.FoldHeader(c) && !(g.KeepCredentials && name == c) {
+			if sameHeader(name, c) && !(g.KeepCredentials && name == c) {
 				delete(h, name)
 			}
 		}
@@ -160,10 +180,9 @@ func (g *Guard) stripConnection(h http.Header, credentials []string) {
 	for _, value := range h.Values("Connection") {
 		for option := range strings.SplitSeq(value, ",") {
 			option = strings.TrimSpace(option)
-			plain := dialect.FoldHeader(option)
 			switch {
 			case option == "", foreign(option),
-				slices.ContainsFunc(credentials, func(c string) bool { return dialect.FoldHeader(c) == plain }):
+				slices.ContainsFunc(credentials, func(c string) bool { return sameHeader(c, option) }):
 			default:
 				options = append(options, option)
 			}

@@ -28,10 +28,23 @@ type running struct {
 	alone  chan struct{} // closed when the last call has ended; nil: there is no watcher
 }
 
-// A runningCall is ended by its context.
+// A runningCall is a call that was let through. Its context says whose it is,
+// and ends it.
 type runningCall struct {
-	claims *jeton.Claims
-	end    context.CancelCauseFunc
+	claims   *jeton.Claims
+	ctx      context.Context
+	end      context.CancelCauseFunc // nil: nothing ends it before its time
+	watched  *running                // nil: nobody looks
+	expiry   *time.Timer             // nil: it may go on when its token has expired
+	exchange *exchange               // of the proxy
+}
+
+type callKey struct{}
+
+// callOf returns the call that a context belongs to, or nil.
+func callOf(ctx context.Context) *runningCall {
+	c, _ := ctx.Value(callKey{}).(*runningCall)
+	return c
 }
 
 func (g *Guard) newRunning() *running {
@@ -42,37 +55,42 @@ func (g *Guard) newRunning() *running {
 	return s
 }
 
-// begin takes a call in. Its context ends with the token; done is called when
-// the call has ended. The error is why it may not begin at all.
-func (s *running) begin(r *http.Request, claims *jeton.Claims) (in *http.Request, done func(), err error) {
+// begin takes a call in, of which done is to be called when it has ended. It can
+// be ended if there is a reason to, or if it is to be endable. The error is why
+// it may not begin at all.
+func (s *running) begin(r *http.Request, claims *jeton.Claims, endable bool) (*runningCall, error) {
+	c := &runningCall{claims: claims}
+	c.ctx = context.WithValue(r.Context(), callKey{}, c)
 	long := endless(r) && !claims.Expiry.IsZero()
-	if s.table == nil && !long {
-		return r, func() {}, nil
+	if s.table == nil && !long && !endable {
+		return c, nil
 	}
-	ctx, end := context.WithCancelCause(r.Context())
-	c := &runningCall{claims, end}
+	c.ctx, c.end = context.WithCancelCause(c.ctx)
 	if s.table != nil {
 		// First in, then looked at: what ends from now on, the watcher sees.
+		c.watched = s
 		s.add(c)
 		if err := s.ended(claims); err != nil {
-			s.remove(c)
-			end(nil)
-			return r, nil, err
+			c.done()
+			return nil, err
 		}
 	}
-	var expiry *time.Timer
 	if long {
-		expiry = time.AfterFunc(time.Until(claims.Expiry), func() { end(errExpired) })
+		c.expiry = time.AfterFunc(time.Until(claims.Expiry), func() { c.end(errExpired) })
 	}
-	return r.WithContext(ctx), func() {
-		if expiry != nil {
-			expiry.Stop()
-		}
-		if s.table != nil {
-			s.remove(c)
-		}
-		end(nil)
-	}, nil
+	return c, nil
+}
+
+func (c *runningCall) done() {
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	if c.watched != nil {
+		c.watched.remove(c)
+	}
+	if c.end != nil {
+		c.end(nil)
+	}
 }
 
 var errExpired = jeton.Refuse(jeton.InvalidToken, "the access token has expired")

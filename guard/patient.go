@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -31,13 +30,12 @@ func (slowError) Timeout() bool { return true }
 // RoundTrip ends with errSlow if the timeout passes without progress before an
 // answer has begun.
 func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
-	// The context lives as long as that of the call, of which it is a child:
-	// the body of the answer is still to be read under it.
-	ctx, cancel := context.WithCancel(r.Context())
-	watch := newWatch(p.timeout, cancel)
-	r = r.WithContext(ctx)
+	x := exchangeOf(r)
+	watch := newWatch(p.timeout, func() { x.end(errSlow) })
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &watchedBody{r.Body, watch}
+		out := *r
+		out.Body = &watchedBody{r.Body, watch}
+		r = &out
 	}
 	answer, err := p.next.RoundTrip(r)
 	late := watch.end()
@@ -48,10 +46,11 @@ func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	case late:
 		return nil, errSlow
 	case err != nil:
-		cancel()
 		return nil, err
 	}
-	answer.Request = r // by which the proxy finds the exchange
+	if answer.Request == nil {
+		answer.Request = r // by which the proxy finds the exchange
+	}
 	return answer, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -51,16 +50,15 @@ func (g *Guard) Proxy(to *url.URL) http.Handler {
 		Rewrite:        func(r *httputil.ProxyRequest) { g.rewrite(r, to) },
 		Transport:      &patient{transport, timeout},
 		BufferPool:     new(buffers),
-		FlushInterval:  10 * time.Millisecond, // of answers whose length is known; others pass at once
 		ModifyResponse: func(answer *http.Response) error { return exchangeOf(answer.Request).answered(answer) },
 		ErrorHandler:   g.unreached,
 		ErrorLog:       slog.NewLogLogger(g.logger().Handler(), slog.LevelWarn),
 	}
-	return g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x, r := g.newExchange(w, r)
+	return g.handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := g.newExchange(w, r)
 		defer x.close()
 		proxy.ServeHTTP(x, r)
-	}))
+	}), true)
 }
 
 // rewrite makes the upstream's request of a call that Handler let through.
@@ -75,9 +73,10 @@ func (g *Guard) rewrite(r *httputil.ProxyRequest, to *url.URL) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // ReverseProxy would drop what Go cannot parse
 	r.SetURL(to)
 	g.forwarded(r.In).set(r.Out.Header)
-	if claims, ok := ClaimsFrom(r.In.Context()); ok {
-		id, _ := identity(claims) // was good when the call was let through
-		maps.Copy(r.Out.Header, id)
+	for _, name := range identityHeaders {
+		if value := r.In.Header[name]; value != nil { // no other name is left of those that fold to this
+			r.Out.Header[name] = value
+		}
 	}
 }
 
