@@ -37,8 +37,8 @@ type definition struct {
 	text       [2]int // its own text is text[from:to] of the document
 }
 
-// A selection is a field, or a fragment in the place of fields. Those within it come right after it, up to end, where
-// the next beside it begins.
+// A selection is a field, or a fragment in the place of fields. Those within it
+// come right after it, up to end, where the next beside it begins.
 type selection struct {
 	kind       selectionKind
 	name       string // of a field or a fragment; of an inline fragment the type, or nothing

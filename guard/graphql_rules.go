@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,8 +13,8 @@ import (
 	"github.com/jetonhq/jeton"
 )
 
-// fieldRules are the permission table and the schema, as documents are held against
-// them.
+// fieldRules are the permission table and the schema, as documents are held
+// against them.
 type fieldRules struct {
 	roots map[string]*typeRule // :: query, mutation or subscription
 	types map[string]*typeRule // nil without a schema
@@ -128,6 +129,9 @@ func (r *fieldRules) byName(table map[string]map[string]string, open bool) error
 // bySchema makes rules with one.
 func (r *fieldRules) bySchema(schema *ast.Schema, table map[string]map[string]string, open bool) error {
 	roots := map[string]*ast.Definition{"Query": schema.Query, "Mutation": schema.Mutation, "Subscription": schema.Subscription}
+	if q := schema.Query; q == nil || q == schema.Mutation || q == schema.Subscription || schema.Mutation != nil && schema.Mutation == schema.Subscription {
+		return errors.New("the schema: queries, mutations and subscriptions need types of their own")
+	}
 	for name, def := range roots {
 		if def == nil || def.Name == name {
 			continue

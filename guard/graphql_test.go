@@ -7,7 +7,10 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -237,6 +240,7 @@ func TestGraphQLCheck(t *testing.T) {
 		"root by other name":  {At: "/g", Schema: "schema { query: Root } type Root { a: Int }", Fields: map[string]string{"Root.a": "a"}},
 		"root name elsewhere": {At: "/g", Schema: "schema { query: Root } type Root { a: Query } type Query { a: Int }", Fields: map[string]string{"Query.a": "a"}},
 		"no such root":        {At: "/g", Schema: "type Query { a: Int }", Fields: map[string]string{"Mutation.a": "a"}},
+		"roots of one type":   {At: "/g", Schema: "schema { query: A mutation: A } type A { a: Int }"},
 		"persisted":           {At: "/g", Persisted: map[string]string{"x": "{"}},
 	} {
 		if q.Check() == nil {
@@ -426,5 +430,70 @@ func TestGraphQLUnknownScope(t *testing.T) {
 		if status, code, _ := s.query(t, "guest", `{ me }`); status != want || (g.Check() == nil) != (want == 204) {
 			t.Errorf("%s: %d %s, %v", scope, status, code, g.Check())
 		}
+	}
+}
+
+// What is kept of a document does not depend on who asked for it: in any order
+// and at the same time, callers get what they would get as the first.
+func TestGraphQLKnownDocuments(t *testing.T) {
+	q := func() *guard.GraphQL { return &guard.GraphQL{Schema: shopSchema, Fields: shopFields} }
+	handler := func(q *guard.GraphQL) http.Handler {
+		d := load(t, "web1on1")
+		d.Permissions = nil
+		return (&guard.Guard{Dialect: d, Verifier: people(), GraphQL: q}).Handler(reached)
+	}
+	post := func(h http.Handler, token, document string) int {
+		r := httptest.NewRequest("POST", "/graphql", strings.NewReader(`{"query":`+quoted(document)+`}`))
+		r.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + token}}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	type call struct{ token, document string }
+	first := map[call]int{}
+	for _, tt := range documents {
+		for _, token := range []string{"guest", "agent", "bot", "admin", "nobody"} {
+			fresh := q()
+			fresh.At = "/graphql"
+			first[call{token, tt.document}] = post(handler(fresh), token, tt.document)
+		}
+	}
+	shared := q()
+	shared.At = "/graphql"
+	h := handler(shared)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for c, want := range first { // in an order of its own
+				if got := post(h, c.token, c.document); got != want {
+					t.Errorf("%s as %s: %d, want %d", c.document, c.token, got, want)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A subscription that is answered in parts ends when its token does, whatever
+// the form of the parts.
+func TestGraphQLSubscriptionEndsWithItsToken(t *testing.T) {
+	for _, accept := range []string{"text/event-stream", `multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/json`} {
+		synctest.Test(t, func(t *testing.T) {
+			v := verifier{"t": {Subject: "s", Expiry: time.Now().Add(time.Hour)}}
+			g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: v, GraphQL: &guard.GraphQL{At: "/graphql"}}
+			began := time.Now()
+			h := g.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				select {
+				case <-r.Context().Done():
+				case <-time.After(24 * time.Hour):
+				}
+			}))
+			r := httptest.NewRequest("POST", "/graphql", strings.NewReader(`{"query":"subscription { ticks }"}`))
+			r.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer t"}, "Accept": {accept}}
+			h.ServeHTTP(httptest.NewRecorder(), r)
+			if took := time.Since(began); took != time.Hour {
+				t.Errorf("%s: ended after %v", accept, took)
+			}
+		})
 	}
 }

@@ -96,9 +96,10 @@ func (c *runningCall) done() {
 var errExpired = jeton.Refuse(jeton.InvalidToken, "the access token has expired")
 
 // endless reports whether a call asks for what may never end by itself: another
-// protocol, or a stream of events.
+// protocol, a stream of events, or an answer in parts.
 func endless(r *http.Request) bool {
-	return len(r.Header["Upgrade"]) > 0 || strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	accept := strings.ToLower(strings.Join(r.Header["Accept"], ","))
+	return len(r.Header["Upgrade"]) > 0 || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "multipart/mixed")
 }
 
 // ended reports why a token may not be used at this moment.
