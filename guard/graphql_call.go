@@ -2,9 +2,6 @@ package guard
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -17,7 +14,6 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
-	"github.com/jetonhq/jeton/strictjson"
 )
 
 // A rewritten call is what goes on instead of a GraphQL call that was let
@@ -37,7 +33,7 @@ func (g *Guard) readDocument(r *http.Request, claims *jeton.Claims) (*http.Reque
 	if !g.GraphQL.at(r.URL.Path) {
 		return r, nil, nil
 	}
-	c, err := g.GraphQL.decide(r, grant{claims.Scope, g.Dialect.Scope})
+	c, err := g.GraphQL.decide(r, grant{claims.Scope, g.Dialect.Scope, g.MaxBody})
 	if err != nil {
 		return r, nil, err
 	}
@@ -70,20 +66,11 @@ func (c *rewritten) write(h http.Header) {
 	}
 }
 
-// An envelope is what a call says about one document. All but the operation is
-// JSON as it was written.
-type envelope struct {
-	query      string // with its quotes; empty: none
-	operation  string // without; empty: none
-	variables  string // empty: none
-	extensions string // likewise
-	hash       string // of extensions.persistedQuery, which is taken out; empty: none
-}
-
-// A grant says what a token with a scope may do.
+// A grant says what a call with a token of a scope may do.
 type grant struct {
-	scope jeton.Scope
-	rule  dialect.ScopeRule
+	scope   jeton.Scope
+	rule    dialect.ScopeRule
+	maxBody int64 // zero: that of the GraphQL
 }
 
 // decide judges a call to the endpoint whose token is good. It reads the body,
@@ -205,7 +192,11 @@ func (q *GraphQL) post(r *http.Request, may grant, params, rest url.Values) (*re
 	if err := isJSON(r.Header); err != nil {
 		return nil, err
 	}
-	body, err := q.read(r)
+	limit := int64(q.max.bytes)
+	if may.maxBody > 0 {
+		limit = min(limit, may.maxBody)
+	}
+	body, err := readBody(r, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -267,10 +258,11 @@ func isJSON(h http.Header) error {
 	return nil
 }
 
-// read reads the body. It ends when the server's deadline for the client does.
-func (q *GraphQL) read(r *http.Request) (string, error) {
+// readBody reads a body of at most so many bytes. It ends when the server's
+// deadline for the client does.
+func readBody(r *http.Request, limit int64) (string, error) {
 	tooLarge := &documentError{code: codeBadRequest, status: http.StatusRequestEntityTooLarge, message: "the body is too large"}
-	if r.ContentLength > int64(q.max.bytes) {
+	if r.ContentLength > limit {
 		return "", tooLarge
 	}
 	if r.Body == nil {
@@ -283,8 +275,8 @@ func (q *GraphQL) read(r *http.Request) (string, error) {
 		}
 	}()
 	b.Reset()
-	_, err := b.ReadFrom(io.LimitReader(r.Body, int64(q.max.bytes)+1))
-	if _, cut := errors.AsType[*http.MaxBytesError](err); cut || b.Len() > q.max.bytes {
+	_, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
+	if _, cut := errors.AsType[*http.MaxBytesError](err); cut || int64(b.Len()) > limit {
 		return "", tooLarge
 	}
 	if err != nil {
@@ -298,91 +290,6 @@ func (q *GraphQL) read(r *http.Request) (string, error) {
 
 // bodies are buffers that they are read into.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// envelopes takes a body apart.
-func (q *GraphQL) envelopes(body string) (list []envelope, batch bool, err error) {
-	r := &jsonReader{s: body}
-	one := func() error {
-		if len(list) == q.max.batch {
-			return errors.New("the batch has too many operations")
-		}
-		list = append(list, envelope{})
-		return list[len(list)-1].read(r)
-	}
-	if batch = r.space() == '['; batch {
-		err = r.list(one)
-	} else {
-		err = one()
-	}
-	if err == nil {
-		err = r.end()
-	}
-	if err == nil && len(list) == 0 {
-		err = errors.New("the batch is empty")
-	}
-	return list, batch, err
-}
-
-// read reads one object. Members that are not GraphQL's are left out of what
-// goes on; one that differs from them in case only is refused.
-func (e *envelope) read(r *jsonReader) error {
-	if r.space() != '{' {
-		return errors.New("the body is not an object with a query")
-	}
-	return r.object(1, func(key string) error {
-		r.space()
-		start := r.i
-		if key == `"query"` && r.i < len(r.s) && r.s[r.i] == '"' {
-			err := r.skip() // is read when it is judged, or was
-			e.query = r.s[start:r.i]
-			return err
-		}
-		value, err := r.value(2)
-		switch {
-		case err != nil:
-			return err
-		case key == `"query"`, key == `"operationName"`, key == `"variables"`, key == `"extensions"`:
-			if value == "null" {
-				return nil
-			}
-		case strings.Contains(key, `\`), strings.EqualFold(key, `"query"`), strings.EqualFold(key, `"operationName"`),
-			strings.EqualFold(key, `"variables"`), strings.EqualFold(key, `"extensions"`):
-			return errors.New("a member of the body could be taken for another one")
-		default:
-			return nil
-		}
-		switch key {
-		case `"query"`:
-			return errors.New("the query is not a string")
-		case `"operationName"`:
-			e.operation = strings.Trim(value, `"`)
-			if value[0] != '"' || e.operation != "" && !isName(e.operation) {
-				return errors.New("operationName is not a name")
-			}
-		case `"variables"`:
-			e.variables = value
-		case `"extensions"`:
-			e.extensions = value
-		}
-		return nil
-	})
-}
-
-// append appends what goes on of an envelope.
-func (e *envelope) append(b []byte, j *judgement) []byte {
-	b = append(b, `{"query":`...)
-	b = append(b, j.query...)
-	if e.operation != "" {
-		b = append(append(append(b, `,"operationName":"`...), e.operation...), '"')
-	}
-	if e.variables != "" {
-		b = append(append(b, `,"variables":`...), e.variables...)
-	}
-	if e.extensions != "" {
-		b = append(append(b, `,"extensions":`...), e.extensions...)
-	}
-	return append(b, '}')
-}
 
 // A documentKey is what a judgement follows from. The policy is the same as long
 // as a GraphQL lives.
@@ -419,79 +326,6 @@ func (q *GraphQL) document(e *envelope) (*judgement, error) {
 		q.named.put(strings.Clone(e.hash), strings.Clone(e.query), 256+len(e.query), maxNamed)
 	}
 	return j, nil
-}
-
-// takeHash moves the hash of a persisted document out of the extensions: what
-// goes on has the document itself.
-func (e *envelope) takeHash() error {
-	if e.extensions == "" {
-		return nil
-	}
-	if e.extensions[0] != '{' {
-		return badRequest("extensions are not an object")
-	}
-	if !namesHash(e.extensions) {
-		return nil
-	}
-	extensions, err := strictjson.Object([]byte(e.extensions))
-	if err != nil {
-		return badRequest("extensions: " + err.Error())
-	}
-	for name, value := range extensions {
-		if !strings.EqualFold(name, "persistedQuery") {
-			continue
-		}
-		persisted, _ := value.(map[string]any)
-		hash, _ := persisted["sha256Hash"].(string)
-		if name != "persistedQuery" || persisted["version"] != json.Number("1") || hash == "" {
-			return badRequest("the extension persistedQuery is not of version 1")
-		}
-		e.hash = hash
-		delete(extensions, name)
-	}
-	e.extensions = ""
-	if len(extensions) > 0 {
-		rest, err := json.Marshal(extensions)
-		if err != nil {
-			return badRequest("extensions: " + err.Error())
-		}
-		e.extensions = string(rest)
-	}
-	return nil
-}
-
-// namesHash reports whether an object, which is good JSON, has a member that is
-// or could be taken for persistedQuery.
-func namesHash(object string) (found bool) {
-	r := &jsonReader{s: object}
-	_ = r.object(1, func(key string) error {
-		found = found || strings.Contains(key, `\`) || strings.EqualFold(key, `"persistedQuery"`)
-		_, err := r.value(2)
-		return err
-	})
-	return found
-}
-
-// persisted finds the document of a hash, or holds one that is there against it.
-func (q *GraphQL) persisted(e *envelope) error {
-	switch {
-	case e.query == "" && e.hash == "" || e.query == `""`:
-		return badRequest("the call has no query")
-	case e.hash == "":
-	case e.query != "":
-		source, _ := unquote(e.query)
-		if sum := sha256.Sum256([]byte(source)); e.hash != hex.EncodeToString(sum[:]) {
-			return badRequest("the hash is not that of the query")
-		}
-	default:
-		if source, ok := q.Persisted[e.hash]; ok {
-			e.query = string(appendJSON(nil, source))
-		} else if e.query, ok = q.named.get(e.hash, maxNamed); !ok {
-			// 200 is what Apollo's clients expect before they send the document.
-			return &documentError{code: codeNotPersisted, status: http.StatusOK, message: "PersistedQueryNotFound"}
-		}
-	}
-	return nil
 }
 
 // permit holds all documents of a call against the limits and the token. One

@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -382,6 +384,37 @@ func TestGraphQLBodies(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	if status, code := s.ask("nobody", r); status != 403 || code != "UNAUTHENTICATED" { // as web1on1 says it
 		t.Error(status, code)
+	}
+}
+
+// The guard's own limit for bodies holds here too, and reads as GraphQL does.
+func TestGraphQLMaxBody(t *testing.T) {
+	s := newShop(t, &guard.GraphQL{})
+	s.Handler = guardOf(t, s, &guard.Guard{Dialect: load(t, "alvys"), Verifier: people(), MaxBody: 40})
+	for document, want := range map[string]int{`{ a }`: 204, `{ a } #` + strings.Repeat("x", 30): 413} {
+		if status, code, _ := s.query(t, "guest", document); status != want || want == 413 && code != "BAD_REQUEST" {
+			t.Errorf("%s: %d %s, want %d", document, status, code, want)
+		}
+	}
+}
+
+// A client that stops in the midst of a body holds a connection for as long as
+// the server allows it, and asks the API nothing.
+func TestGraphQLBodyStalls(t *testing.T) {
+	s := newShop(t, &guard.GraphQL{})
+	server := httptest.NewUnstartedServer(s)
+	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer guest\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"+`{"query":"{ a }"`)
+	answer, err := io.ReadAll(conn) // ends when the server has closed the connection
+	if err != nil || len(answer) > 0 && !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || s.asked != nil {
+		t.Errorf("%v: %s", err, answer)
 	}
 }
 
