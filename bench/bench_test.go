@@ -4,6 +4,7 @@
 package bench_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -51,6 +52,11 @@ func openRealm(b *testing.B, st store.Store, log audit.Log) *realm {
 	if err != nil {
 		b.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.Run(ctx) }() // as in a server
+	b.Cleanup(func() { cancel(); <-ended })
+	<-r.Ready()
 	c, secret, err := r.Directory().AddClient(b.Context(), "bench", directory.Client{Name: "bench", Scope: jeton.Scope{"read"}}, jeton.Secret{})
 	if err != nil {
 		b.Fatal(err)
