@@ -40,11 +40,11 @@ type feed struct {
 	once    sync.Once     // guards closing ready
 	wake    chan struct{} // holds a value when there is something to do
 
-	mu       sync.Mutex      // guards what follows
-	counters map[string]bool // :: key of a counter that is to be read
-	scan     bool            // everything is to be read
-	fresh    time.Time       // when nothing of that is left, the table has all up to this; zero: unknown
-	busy     bool            // somebody reads
+	mu      sync.Mutex      // guards what follows
+	records map[string]bool // :: key of a record that is to be read
+	scan    bool            // everything is to be read
+	fresh   time.Time       // when nothing of that is left, the table has all up to this; zero: unknown
+	busy    bool            // somebody reads
 
 	undated map[string]undated // :: key -> a counter without a time; only who scans uses it
 }
@@ -62,6 +62,8 @@ const (
 	// margin is by how much the clocks of those who issue may differ.
 	margin = 10 * time.Minute
 
+	maxLifetime = 1 << 32 // seconds of a lifetime; longer ones are remembered for as long
+
 	readAgain     = 100 * time.Millisecond // after the store failed; doubles
 	readAgainMost = 2 * time.Second
 )
@@ -69,7 +71,7 @@ const (
 func newFeed(r *Realm, stale time.Duration) *feed {
 	return &feed{
 		realm: r, stale: first(stale, defaultStale),
-		ready: make(chan struct{}), wake: make(chan struct{}, 1), counters: map[string]bool{}, undated: map[string]undated{},
+		ready: make(chan struct{}), wake: make(chan struct{}, 1), records: map[string]bool{}, undated: map[string]undated{},
 	}
 }
 
@@ -141,28 +143,23 @@ func (f *feed) raised(r directory.Raise) {
 	f.add(revocation.Event{Counter: counterName(r.Kind, r.ID), Number: r.Number, Until: f.until(time.Now())})
 }
 
-// changed hears that a record changed. Of what is in the key it needs no more;
-// a counter is read by whoever reads.
-func (f *feed) changed(c store.Change) {
-	kind, id := f.parse(c.Key)
-	switch {
-	case c.Key == "" || kind == "lifetime":
+// changed hears that a record changed. What it says is read by whoever reads:
+// others could say as much to the database.
+func (f *feed) changed(key string) {
+	switch kind, _ := f.parse(key); {
+	case key == "" || kind == "lifetime":
 		f.want(func() { f.scan = true })
-	case c.Gone: // it was swept, when it concerned nobody any more
-	case kind == "generation":
-		f.want(func() { f.counters[c.Key] = true })
-	case kind == "revoked":
-		f.add(revocation.Event{Token: id, Until: c.Due})
-	case kind == "ended":
-		f.add(revocation.Event{Family: id, Until: c.Due})
+	case kind == "generation" || kind == "revoked" || kind == "ended":
+		f.want(func() { f.records[key] = true })
 	}
 }
 
-// parse returns what a record of the realm is, by its key.
+// parse returns of what kind a record of the realm is, and its ID.
 func (f *feed) parse(key string) (kind, id string) {
-	kind, id, _ = strings.Cut(strings.TrimPrefix(key, store.Key("realm", f.realm.name)+"/"), "/")
-	if kind == "revoked" || kind == "ended" {
-		id, _ = url.PathUnescape(id) // it was escaped
+	rest, _ := strings.CutPrefix(key, store.Key("realm", f.realm.name)+"/")
+	kind, id, _ = strings.Cut(rest, "/")
+	if unescaped, err := url.PathUnescape(id); err == nil && kind != "generation" {
+		id = unescaped
 	}
 	return kind, id
 }
@@ -170,7 +167,7 @@ func (f *feed) parse(key string) (kind, id string) {
 // told hears that everything up to an instant was told.
 func (f *feed) told(at time.Time) {
 	f.mu.Lock()
-	idle := !f.busy && !f.scan && len(f.counters) == 0
+	idle := !f.busy && !f.scan && len(f.records) == 0
 	if idle {
 		f.confirm(at)
 	} else {
@@ -230,7 +227,7 @@ func (f *feed) run(ctx context.Context) {
 func (f *feed) read(ctx context.Context) (more bool, err error) {
 	f.mu.Lock()
 	scan, fresh := f.scan, f.fresh
-	f.busy = scan || len(f.counters) > 0
+	f.busy = scan || len(f.records) > 0
 	f.scan, f.fresh = false, time.Time{}
 	more = f.busy
 	if !more && !fresh.IsZero() {
@@ -240,7 +237,7 @@ func (f *feed) read(ctx context.Context) (more bool, err error) {
 	if !more {
 		return false, nil
 	}
-	if err = f.readCounters(ctx); err == nil && scan {
+	if err = f.readRecords(ctx); err == nil && scan {
 		err = f.readAll(ctx)
 	}
 	f.mu.Lock()
@@ -255,28 +252,53 @@ func (f *feed) read(ctx context.Context) (more bool, err error) {
 	return true, err
 }
 
-// readCounters reads the counters that changed.
-func (f *feed) readCounters(ctx context.Context) error {
+// readRecords reads the records that changed.
+func (f *feed) readRecords(ctx context.Context) error {
 	f.mu.Lock()
-	keys := f.counters
-	f.counters = map[string]bool{}
+	keys := f.records
+	f.records = map[string]bool{}
 	f.mu.Unlock()
 	for key := range keys {
-		r, ok, err := f.realm.directory.Counter(ctx, key)
-		if err != nil {
+		if err := f.readRecord(ctx, key); err != nil {
 			f.want(func() {
 				for key := range keys {
-					f.counters[key] = true
+					f.records[key] = true
 				}
 			})
 			return err
 		}
-		if ok {
-			f.raised(r) // just now, whatever the clock of who raised it says
-		}
 		delete(keys, key)
 	}
 	return nil
+}
+
+func (f *feed) readRecord(ctx context.Context, key string) error {
+	if kind, _ := f.parse(key); kind == "generation" {
+		raise, ok, err := f.realm.directory.Counter(ctx, key)
+		if ok {
+			f.raised(raise) // just now, whatever the clock of who raised it says
+		}
+		return err
+	}
+	r, err := f.realm.store.Get(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil // it was swept, when it concerned nobody any more
+	case err != nil:
+		return fmt.Errorf("issuer: read what has ended: %w", err)
+	}
+	f.over(r)
+	return nil
+}
+
+// over takes in the record of a token or of a family that ended.
+func (f *feed) over(r store.Record) {
+	switch kind, id := f.parse(r.Key); kind {
+	case "revoked":
+		f.add(revocation.Event{Token: id, Until: r.Due})
+	case "ended":
+		f.add(revocation.Event{Family: id, Until: r.Due})
+	}
 }
 
 // readAll reads everything that ended and can still concern a token. It begins
@@ -298,8 +320,8 @@ func (f *feed) readAll(ctx context.Context) error {
 	return f.readRaises(ctx, "grant")
 }
 
-// readRaises reads the counters of a kind, and in between those that change
-// meanwhile.
+// readRaises reads the counters of a kind, and in between the records that
+// change meanwhile.
 func (f *feed) readRaises(ctx context.Context, kind string) error {
 	now, n := time.Now(), 0
 	return f.realm.directory.Raises(ctx, kind, func(r directory.Raise) error {
@@ -316,7 +338,7 @@ func (f *feed) readRaises(ctx context.Context, kind string) error {
 			f.add(revocation.Event{Counter: name, Number: r.Number, Until: until})
 		}
 		if n++; n%1000 == 0 {
-			return f.readCounters(ctx)
+			return f.readRecords(ctx)
 		}
 		return nil
 	})
@@ -332,7 +354,7 @@ func (f *feed) readEnded(ctx context.Context, kind string) error {
 			return fmt.Errorf("issuer: list what has ended: %w", err)
 		}
 		for _, r := range list {
-			f.changed(store.Change{Key: r.Key, Due: r.Due})
+			f.over(r)
 			after = r.Key
 		}
 		if len(list) < batch {
@@ -356,7 +378,7 @@ type lifetime struct {
 // longer.
 func (f *feed) readLifetime(ctx context.Context) error {
 	key := store.Key("realm", f.realm.name, "lifetime")
-	own := int64((f.realm.lifetime + time.Second - 1) / time.Second)
+	own := min(int64((f.realm.lifetime+time.Second-1)/time.Second), maxLifetime)
 	for {
 		l := lifetime{V: 1}
 		r, err := f.realm.store.Get(ctx, key)
@@ -365,7 +387,7 @@ func (f *feed) readLifetime(ctx context.Context) error {
 			r = store.Record{Key: key}
 		case err != nil:
 			return fmt.Errorf("issuer: read the longest lifetime: %w", err)
-		case json.Unmarshal(r.Value, &l) != nil || l.V != 1 || l.Longest < 0 || l.Longest > 1<<32:
+		case json.Unmarshal(r.Value, &l) != nil || l.V != 1 || l.Longest < 0 || l.Longest > maxLifetime:
 			return errors.New("issuer: the record of the longest lifetime has a form that this version does not know")
 		}
 		if l.Longest < own {

@@ -23,16 +23,16 @@ type muffled struct {
 	on atomic.Bool
 
 	mu      sync.Mutex
-	changed func(store.Change)
+	changed func(key string)
 }
 
-func (m *muffled) Follow(ctx context.Context, prefix string, changed func(store.Change), fresh func(time.Time)) error {
+func (m *muffled) Follow(ctx context.Context, prefix string, changed func(key string), fresh func(time.Time)) error {
 	m.mu.Lock()
 	m.changed = changed
 	m.mu.Unlock()
-	return m.Memory.Follow(ctx, prefix, func(c store.Change) {
+	return m.Memory.Follow(ctx, prefix, func(key string) {
 		if !m.on.Load() {
-			changed(c)
+			changed(key)
 		}
 	}, func(at time.Time) {
 		if !m.on.Load() {
@@ -45,7 +45,7 @@ func (m *muffled) Follow(ctx context.Context, prefix string, changed func(store.
 func (m *muffled) unmuffle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.changed(store.Change{})
+	m.changed("")
 	m.on.Store(false)
 }
 

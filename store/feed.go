@@ -112,7 +112,7 @@ func (f *Feed) Watch(ctx context.Context, prefix string) (<-chan struct{}, error
 }
 
 // Follow implements [Follower] for a store whose Listen tells Followers.
-func (f *Feed) Follow(ctx context.Context, prefix string, changed func(Change), fresh func(time.Time)) error {
+func (f *Feed) Follow(ctx context.Context, prefix string, changed func(key string), fresh func(time.Time)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (f *Feed) run(ctx context.Context) {
 		_ = f.Listen(ctx, func() { // those who read or write the store see the error too
 			delay = relistenFirst
 			f.SignalAll()
-			f.Followers.Tell(Change{})
+			f.Followers.Tell("")
 		})
 		t := time.NewTimer(delay)
 		select {

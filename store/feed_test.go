@@ -151,10 +151,10 @@ func TestFeedFollow(t *testing.T) {
 		var told []string
 		done := make(chan error)
 		go func() {
-			done <- f.Follow(t.Context(), "a/", func(c Change) {
+			done <- f.Follow(t.Context(), "a/", func(key string) {
 				mu.Lock()
 				defer mu.Unlock()
-				told = append(told, c.Key)
+				told = append(told, key)
 			}, func(time.Time) {})
 		}()
 		want := func(what string, keys ...string) {
@@ -168,8 +168,8 @@ func TestFeedFollow(t *testing.T) {
 			told = nil
 		}
 		want("the beginning and the first connection", "", "")
-		f.Followers.Tell(Change{Key: "a/b"})
-		f.Followers.Tell(Change{Key: "b"})
+		f.Followers.Tell("a/b")
+		f.Followers.Tell("b")
 		want("two changes", "a/b")
 		broken <- errors.New("reset")
 		want("no connection")
@@ -179,7 +179,7 @@ func TestFeedFollow(t *testing.T) {
 		if err := <-done; !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close Follow returned %v", err)
 		}
-		f.Followers.Tell(Change{})
+		f.Followers.Tell("")
 		want("nobody follows any more")
 	})
 }

@@ -7,25 +7,18 @@ import (
 	"time"
 )
 
-// A Change is one write, as a [Follower] tells it. The zero value says that any
-// record may have changed.
-type Change struct {
-	Key  string
-	Due  time.Time // of the record that was written or deleted
-	Gone bool      // it was deleted
-}
-
 // A Follower is a [Watcher] that can say which records change, also by other
 // processes, and up to when it has said everything. Who keeps in memory what
 // follows from records knows from it that nothing is missing there.
 type Follower interface {
 	Watcher
 
-	// Follow calls changed after each write under prefix, and begins with the
-	// zero Change: what was there before is for the caller to read. It tells the
-	// zero Change again after it could not hear of changes for a while. Nothing
-	// is merged, but a write may be told twice, and in another order than the
-	// writes of other records.
+	// Follow calls changed after each write under prefix, with the key of the
+	// record that was written or deleted. The empty key says that any may have
+	// changed: Follow begins with it, as what was there before is for the caller
+	// to read, and tells it again after it could not hear of changes for a while.
+	// A write may be told twice, and in another order than those of other
+	// records. What is told is a hint to read the record and proves nothing.
 	//
 	// It calls fresh again and again, with an instant on this process's clock:
 	// every write that had returned by then, in whatever process, has been told.
@@ -36,7 +29,7 @@ type Follower interface {
 	// nor use the store; they are called one at a time. Follow returns when ctx
 	// ends, with its error, or when the store is closed. Nothing is called after
 	// that.
-	Follow(ctx context.Context, prefix string, changed func(Change), fresh func(at time.Time)) error
+	Follow(ctx context.Context, prefix string, changed func(key string), fresh func(at time.Time)) error
 }
 
 // Followers are those who follow a store. The zero value has none. It is for
@@ -48,13 +41,13 @@ type Followers struct {
 
 type follower struct {
 	prefix  string
-	changed func(Change)
+	changed func(key string)
 	fresh   func(time.Time)
 }
 
-// Add makes somebody a follower, tells him the zero Change, and returns what
+// Add makes somebody a follower, tells him that any record may have changed, and returns what
 // ends that: nothing is told after leave has returned.
-func (fs *Followers) Add(prefix string, changed func(Change), fresh func(time.Time)) (leave func()) {
+func (fs *Followers) Add(prefix string, changed func(key string), fresh func(time.Time)) (leave func()) {
 	f := &follower{prefix, changed, fresh}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -62,7 +55,7 @@ func (fs *Followers) Add(prefix string, changed func(Change), fresh func(time.Ti
 		fs.all = map[*follower]bool{}
 	}
 	fs.all[f] = true
-	changed(Change{})
+	changed("")
 	return func() {
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
@@ -77,13 +70,14 @@ func (fs *Followers) Any() bool {
 	return len(fs.all) > 0
 }
 
-// Tell tells a change to those whom it concerns. The zero one concerns all.
-func (fs *Followers) Tell(c Change) {
+// Tell tells those whom it concerns that a record changed. The empty key
+// concerns all.
+func (fs *Followers) Tell(key string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for f := range fs.all {
-		if c.Key == "" || strings.HasPrefix(c.Key, f.prefix) {
-			f.changed(c)
+		if key == "" || strings.HasPrefix(key, f.prefix) {
+			f.changed(key)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (m *Memory) Put(ctx context.Context, r Record) (Record, error) {
 	r.Version = strconv.FormatUint(m.last, 10)
 	r.Due = RoundDue(r.Due)
 	m.records[r.Key] = clone(r)
-	m.tell(Change{Key: r.Key, Due: r.Due})
+	m.tell(r.Key)
 	return clone(r), nil
 }
 
@@ -80,13 +80,13 @@ func (m *Memory) Delete(ctx context.Context, r Record) error {
 	delete(m.records, r.Key)
 	i, _ := slices.BinarySearch(m.keys, r.Key)
 	m.keys = slices.Delete(m.keys, i, i+1)
-	m.tell(Change{Key: r.Key, Due: old.Due, Gone: true})
+	m.tell(r.Key)
 	return nil
 }
 
-func (m *Memory) tell(c Change) {
-	m.watchers.Signal(c.Key)
-	m.followers.Tell(c)
+func (m *Memory) tell(key string) {
+	m.watchers.Signal(key)
+	m.followers.Tell(key)
 }
 
 // List implements [Store].
@@ -142,7 +142,7 @@ func (m *Memory) Watch(ctx context.Context, prefix string) (<-chan struct{}, err
 const memoryFresh = 100 * time.Millisecond
 
 // Follow implements [Follower].
-func (m *Memory) Follow(ctx context.Context, prefix string, changed func(Change), fresh func(time.Time)) error {
+func (m *Memory) Follow(ctx context.Context, prefix string, changed func(key string), fresh func(time.Time)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

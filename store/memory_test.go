@@ -15,9 +15,8 @@ func TestMemory(t *testing.T) {
 func TestMemoryFollowAtOnce(t *testing.T) {
 	s := store.NewMemory()
 	l := storetest.FollowStore(t, s, "a/")
-	c := store.Change{Key: "a/b"}
-	l.Write(c, func() error { _, err := s.Put(t.Context(), store.Record{Key: c.Key}); return err })
-	if !l.Told(c) {
+	l.Write("a/b", func() error { _, err := s.Put(t.Context(), store.Record{Key: "a/b"}); return err })
+	if !l.Told("a/b") {
 		t.Error("the write returned and was not told")
 	}
 }

@@ -5,13 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/jetonhq/jeton/store"
 )
 
 // Watch implements [store.Watcher]: the server notifies at every commit that
@@ -26,52 +22,21 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan struct{}, erro
 
 // Follow implements [store.Follower], also about writes of this process by what
 // the server says of them. Fresh comes once a second.
-func (s *Store) Follow(ctx context.Context, prefix string, changed func(store.Change), fresh func(time.Time)) error {
+func (s *Store) Follow(ctx context.Context, prefix string, changed func(key string), fresh func(time.Time)) error {
 	return s.wrap(ctx, s.feed.Follow(ctx, prefix, changed, fresh))
 }
 
 // maxPayload is how much a notification holds.
 const maxPayload = 7999 // bytes
 
-// payload writes a change in signs that every encoding of a database has:
-//
-//	put or gone, due in microseconds or nothing, key in base64; between them a colon
-//
-// It is empty for a key that is too long: any may have changed.
-func payload(c store.Change) string {
-	what, due := "put", ""
-	if c.Gone {
-		what = "gone"
-	}
-	if !c.Due.IsZero() {
-		due = strconv.FormatInt(c.Due.UnixMicro(), 10)
-	}
-	text := what + ":" + due + ":" + base64.RawURLEncoding.EncodeToString([]byte(c.Key))
+// payload names a key in signs that every encoding of a database has. It is
+// empty for a key that is too long: any may have changed.
+func payload(key string) string {
+	text := base64.RawURLEncoding.EncodeToString([]byte(key))
 	if len(text) > maxPayload {
 		return ""
 	}
 	return text
-}
-
-// parsePayload reads what payload wrote, and anything else as the zero Change.
-func parsePayload(text string) store.Change {
-	parts := strings.Split(text, ":")
-	if len(parts) != 3 || parts[0] != "put" && parts[0] != "gone" {
-		return store.Change{}
-	}
-	key, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil {
-		return store.Change{}
-	}
-	c := store.Change{Key: string(key), Gone: parts[0] == "gone"}
-	if parts[1] != "" {
-		micros, err := strconv.ParseInt(parts[1], 10, 64)
-		if err != nil {
-			return store.Change{}
-		}
-		c.Due = time.UnixMicro(micros).UTC()
-	}
-	return c
 }
 
 const (
@@ -157,12 +122,13 @@ func (e *ear) hear(ctx context.Context) error {
 		e.store.feed.Followers.Fresh(e.sent)
 		return nil
 	}
-	c := parsePayload(n.Payload)
-	if c.Key == "" {
+	key, err := base64.RawURLEncoding.DecodeString(n.Payload)
+	if err != nil || n.Payload == "" {
 		e.store.feed.SignalAll()
-	} else {
-		e.store.feed.Signal(c.Key)
+		e.store.feed.Followers.Tell("")
+		return nil
 	}
-	e.store.feed.Followers.Tell(c)
+	e.store.feed.Signal(string(key))
+	e.store.feed.Followers.Tell(string(key))
 	return nil
 }

@@ -129,9 +129,9 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 
 // change runs a statement that returns the row which it changes, if any, and
 // tells those who watch in the same transaction.
-func (s *Store) change(ctx context.Context, c store.Change, statement string, args ...any) (changed bool, err error) {
+func (s *Store) change(ctx context.Context, key, statement string, args ...any) (changed bool, err error) {
 	tag, err := s.pool.Exec(ctx, `WITH changed AS (`+statement+` RETURNING key)
-		SELECT pg_notify($1, $2) FROM changed`, append([]any{s.channel, payload(c)}, args...)...)
+		SELECT pg_notify($1, $2) FROM changed`, append([]any{s.channel, payload(key)}, args...)...)
 	return tag.RowsAffected() == 1, err
 }
 
@@ -147,15 +147,14 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 		micros := r.Due.UnixMicro()
 		due = &micros
 	}
-	c := store.Change{Key: r.Key, Due: r.Due}
 	err := s.do(ctx, func(ctx context.Context) error {
 		var done bool
 		var err error
 		if r.Version == "" {
-			done, err = s.change(ctx, c, `INSERT INTO `+s.table+` (`+columns+`) VALUES ($3, $4, $5, $6)
+			done, err = s.change(ctx, r.Key, `INSERT INTO `+s.table+` (`+columns+`) VALUES ($3, $4, $5, $6)
 				ON CONFLICT (key) DO NOTHING`, []byte(r.Key), next, due, r.Value)
 		} else {
-			done, err = s.change(ctx, c, `UPDATE `+s.table+` SET version = $4, due = $5, value = $6
+			done, err = s.change(ctx, r.Key, `UPDATE `+s.table+` SET version = $4, due = $5, value = $6
 				WHERE key = $3 AND version = $7`, []byte(r.Key), next, due, r.Value, r.Version)
 		}
 		if err == nil && !done {
@@ -172,9 +171,8 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, r store.Record) error {
-	c := store.Change{Key: r.Key, Due: store.RoundDue(r.Due), Gone: true}
 	return s.do(ctx, func(ctx context.Context) error {
-		done, err := s.change(ctx, c, `DELETE FROM `+s.table+` WHERE key = $3 AND version = $4`, []byte(r.Key), r.Version)
+		done, err := s.change(ctx, r.Key, `DELETE FROM `+s.table+` WHERE key = $3 AND version = $4`, []byte(r.Key), r.Version)
 		if err != nil || done {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/store"
@@ -161,19 +160,8 @@ func TestWatchSeesOthers(t *testing.T) {
 }
 
 func TestPayload(t *testing.T) {
-	at := store.RoundDue(time.Now())
-	for _, c := range []store.Change{{Key: "a"}, {Key: "a:b\xff", Due: at}, {Key: "é", Due: time.UnixMicro(-1).UTC(), Gone: true}} {
-		if got := parsePayload(payload(c)); got != c {
-			t.Errorf("%v is read as %v", c, got)
-		}
-	}
-	if payload(store.Change{Key: strings.Repeat("a", 7000)}) != "" {
-		t.Error("a long key fits")
-	}
-	for _, text := range []string{"", "YQ", "put:YQ", "put:x:YQ", "put::?", "new::YQ", "put::YQ:"} {
-		if c := parsePayload(text); c != (store.Change{}) {
-			t.Errorf("%q is read as %v", text, c)
-		}
+	if payload("a") == "" || payload(strings.Repeat("a", 7000)) != "" {
+		t.Error("a long key does not fit and a short one does")
 	}
 }
 

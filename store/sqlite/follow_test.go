@@ -27,10 +27,10 @@ func TestFollowSeesOthers(t *testing.T) {
 		t.Error("another process's writes were told by their keys, which nobody knows")
 	}
 	for i := range 20 { // alone, each is noticed without another write behind it
-		c := store.Change{Key: fmt.Sprint("a/alone/", i)}
-		l.Write(c, func() error { _, err := there.Put(t.Context(), store.Record{Key: c.Key}); return err })
+		key := fmt.Sprint("a/alone/", i)
+		l.Write(key, func() error { _, err := there.Put(t.Context(), store.Record{Key: key}); return err })
 		l.AwaitFresh(time.Now())
-		if !l.Told(c) {
+		if !l.Told(key) {
 			t.Fatal("a write is fresh and was not told")
 		}
 	}
@@ -48,10 +48,9 @@ func TestFollowBlind(t *testing.T) {
 func TestFollowSeesOwnAtOnce(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "jeton.db"))
 	l := storetest.FollowStore(t, s, "a/")
-	c := store.Change{Key: "a/b"}
 	before := l.Zeros()
-	l.Write(c, func() error { _, err := s.Put(t.Context(), store.Record{Key: c.Key}); return err })
-	if !l.Told(c) || l.Zeros() != before {
+	l.Write("a/b", func() error { _, err := s.Put(t.Context(), store.Record{Key: "a/b"}); return err })
+	if !l.Told("a/b") || l.Zeros() != before {
 		t.Error("a write by this process was not told before it returned")
 	}
 }
@@ -64,7 +63,7 @@ func TestFollowClosed(t *testing.T) {
 	}
 	done, begun := make(chan error), make(chan struct{}, 1000)
 	go func() {
-		done <- s.Follow(t.Context(), "", func(store.Change) {}, func(time.Time) { begun <- struct{}{} })
+		done <- s.Follow(t.Context(), "", func(string) {}, func(time.Time) { begun <- struct{}{} })
 	}()
 	<-begun
 	if err := s.Close(); err != nil {
@@ -73,7 +72,7 @@ func TestFollowClosed(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("Follow ends without an error")
 	}
-	if err := s.Follow(t.Context(), "", func(store.Change) {}, func(time.Time) {}); err == nil {
+	if err := s.Follow(t.Context(), "", func(string) {}, func(time.Time) {}); err == nil {
 		t.Error("Follow after Close")
 	}
 }

@@ -100,7 +100,7 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 	r.Value = append([]byte{}, r.Value...) // the caller's own, and nil is not NULL
 	r.Due = store.RoundDue(r.Due)
 	due := sql.NullInt64{Int64: r.Due.UnixMicro(), Valid: !r.Due.IsZero()}
-	next, err := s.change(ctx, store.Change{Key: r.Key, Due: r.Due}, func(tx *sql.Tx, next int64) error {
+	next, err := s.change(ctx, r.Key, func(tx *sql.Tx, next int64) error {
 		if r.Version == "" {
 			return changed(tx.ExecContext(ctx, `INSERT INTO record (`+columns+`) VALUES (?, ?, ?, ?)
 				ON CONFLICT (key) DO NOTHING`, []byte(r.Key), next, due, r.Value))
@@ -118,7 +118,7 @@ func (s *Store) Put(ctx context.Context, r store.Record) (store.Record, error) {
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, r store.Record) error {
 	at, _ := parseVersion(r.Version) // 0, which no record is at, where it is none
-	_, err := s.change(ctx, store.Change{Key: r.Key, Due: store.RoundDue(r.Due), Gone: true}, func(tx *sql.Tx, _ int64) error {
+	_, err := s.change(ctx, r.Key, func(tx *sql.Tx, _ int64) error {
 		err := changed(tx.ExecContext(ctx, `DELETE FROM record WHERE key = ? AND version = ?`, []byte(r.Key), at))
 		if !errors.Is(err, store.ErrConflict) {
 			return err
@@ -137,8 +137,8 @@ func (s *Store) Delete(ctx context.Context, r store.Record) error {
 
 // change runs f in a transaction with the number of this write, one larger than
 // that of the write before, by whatever process. Once it is on the disk, those
-// who watch or follow are told. It returns the number.
-func (s *Store) change(ctx context.Context, c store.Change, f func(tx *sql.Tx, next int64) error) (next int64, err error) {
+// who watch or follow key are told. It returns the number.
+func (s *Store) change(ctx context.Context, key string, f func(tx *sql.Tx, next int64) error) (next int64, err error) {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, s.wrap(ctx, err)
@@ -154,7 +154,7 @@ func (s *Store) change(ctx context.Context, c store.Change, f func(tx *sql.Tx, n
 	case err != nil:
 		return 0, s.wrap(ctx, err)
 	}
-	if err := s.commit(tx, c, next); err != nil {
+	if err := s.commit(tx, key, next); err != nil {
 		return 0, s.wrap(ctx, err)
 	}
 	return next, nil

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"sync"
 	"time"
-
-	"github.com/jetonhq/jeton/store"
 )
 
 // How soon a change by another process is noticed. A look costs ten
@@ -33,7 +31,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan struct{}, erro
 
 // Follow implements [store.Follower]. A write by another process is noticed
 // within some milliseconds; which record it was nobody knows.
-func (s *Store) Follow(ctx context.Context, prefix string, changed func(store.Change), fresh func(time.Time)) error {
+func (s *Store) Follow(ctx context.Context, prefix string, changed func(key string), fresh func(time.Time)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -123,7 +121,7 @@ func (s *Store) poll(p *poll) {
 
 func (s *Store) tellAll() {
 	s.watchers.SignalAll()
-	s.followers.Tell(store.Change{})
+	s.followers.Tell("")
 }
 
 // writes says which writes are known to this process. Every write of any process
@@ -134,10 +132,10 @@ type writes struct {
 	known int64      // all up to this number are ours, or others' that were told
 }
 
-// commit commits the write with a number and tells it, and whether another
+// commit commits the write of a record and tells it, and whether another
 // process wrote before it. If it fails and took effect all the same, the write
 // is taken for another's.
-func (s *Store) commit(tx *sql.Tx, c store.Change, number int64) error {
+func (s *Store) commit(tx *sql.Tx, key string, number int64) error {
 	s.writes.mu.Lock()
 	defer s.writes.mu.Unlock()
 	if err := tx.Commit(); err != nil {
@@ -147,8 +145,8 @@ func (s *Store) commit(tx *sql.Tx, c store.Change, number int64) error {
 		s.tellAll()
 	}
 	s.writes.known = number
-	s.watchers.Signal(c.Key)
-	s.followers.Tell(c)
+	s.watchers.Signal(key)
+	s.followers.Tell(key)
 	return nil
 }
 
@@ -158,7 +156,7 @@ func (s *Store) others(last func() (int64, error)) error {
 	s.writes.mu.Lock()
 	defer s.writes.mu.Unlock()
 	number, err := last()
-	if err == nil && number > s.writes.known {
+	if err == nil && number != s.writes.known { // smaller: a backup was restored
 		s.writes.known = number
 		s.tellAll()
 	}

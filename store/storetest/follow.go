@@ -12,24 +12,24 @@ import (
 )
 
 // A Ledger follows a store and holds it to its word: what it calls fresh has
-// been told. Every key is written once.
+// been told.
 type Ledger struct {
 	t testing.TB
 
 	mu       sync.Mutex
-	begun    map[store.Change]bool      // :: change -> told, or whatever may have been told
-	returned map[store.Change]time.Time // :: change -> when the write had returned
-	strange  []store.Change             // told and never written
-	all      int                        // zero Changes
-	fresh    time.Time                  // the last one
-	advanced chan struct{}              // closed at the next fresh
-	ended    bool                       // nothing may come any more
+	told     map[string]bool      // :: key -> told since its last write began
+	returned map[string]time.Time // :: key -> when its last write had returned
+	strange  []string             // keys that were told and never written
+	all      int                  // how often any record may have changed
+	fresh    time.Time            // the last one
+	advanced chan struct{}        // closed at the next fresh
+	ended    bool                 // nothing may come any more
 }
 
 // FollowStore follows what is under a prefix until the test ends.
 func FollowStore(t testing.TB, s store.Follower, prefix string) *Ledger {
 	t.Helper()
-	l := &Ledger{t: t, begun: map[store.Change]bool{}, returned: map[store.Change]time.Time{}, advanced: make(chan struct{})}
+	l := &Ledger{t: t, told: map[string]bool{}, returned: map[string]time.Time{}, advanced: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Follow(ctx, prefix, l.changed, l.isFresh) }()
@@ -46,24 +46,24 @@ func FollowStore(t testing.TB, s store.Follower, prefix string) *Ledger {
 	return l
 }
 
-func (l *Ledger) changed(c store.Change) {
+func (l *Ledger) changed(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
 		l.t.Error("a change after Follow has returned")
 	}
-	if c == (store.Change{}) {
+	if key == "" {
 		l.all++
-		for c := range l.begun {
-			l.begun[c] = true
+		for key := range l.told {
+			l.told[key] = true
 		}
 		return
 	}
-	if _, ok := l.begun[c]; !ok {
-		l.strange = append(l.strange, c)
+	if _, ok := l.told[key]; !ok {
+		l.strange = append(l.strange, key)
 		return
 	}
-	l.begun[c] = true
+	l.told[key] = true
 }
 
 func (l *Ledger) isFresh(at time.Time) {
@@ -73,13 +73,13 @@ func (l *Ledger) isFresh(at time.Time) {
 	case l.ended:
 		l.t.Error("fresh after Follow has returned")
 	case l.all == 0:
-		l.t.Error("fresh before the zero Change")
+		l.t.Error("fresh before any record may have changed")
 	case at.After(time.Now()):
 		l.t.Errorf("fresh at %v, which is yet to come", at)
 	}
-	for c, returned := range l.returned {
-		if !l.begun[c] && !returned.After(at) {
-			l.t.Errorf("fresh, but %+v was not told, whose write had returned %v before", c, at.Sub(returned))
+	for key, returned := range l.returned {
+		if !l.told[key] && !returned.After(at) {
+			l.t.Errorf("fresh, but %s was not told, whose write had returned %v before", key, at.Sub(returned))
 		}
 	}
 	if at.After(l.fresh) {
@@ -89,21 +89,22 @@ func (l *Ledger) isFresh(at time.Time) {
 	}
 }
 
-// Write runs a write that makes a change.
-func (l *Ledger) Write(c store.Change, write func() error) {
+// Write runs a write of a record.
+func (l *Ledger) Write(key string, write func() error) {
 	l.t.Helper()
 	l.mu.Lock()
-	l.begun[c] = false
+	l.told[key] = false
+	delete(l.returned, key)
 	l.mu.Unlock()
 	err := write()
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.t.Errorf("write %+v: %v", c, err)
+		l.t.Errorf("write %s: %v", key, err)
 		return
 	}
-	l.returned[c] = now
+	l.returned[key] = now
 }
 
 // AwaitFresh waits until everything up to an instant has been told.
@@ -125,11 +126,11 @@ func (l *Ledger) AwaitFresh(at time.Time) {
 	}
 }
 
-// Told reports whether the change was told, by its key or not.
-func (l *Ledger) Told(c store.Change) bool {
+// Told reports whether the last write of a record was told, by its key or not.
+func (l *Ledger) Told(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.begun[c]
+	return l.told[key]
 }
 
 // Zeros returns how often any record may have changed.
@@ -146,10 +147,12 @@ func (l *Ledger) Fill(s store.Store, prefix string) {
 	for _, err := range race(8, func(i int) error {
 		for n := range 8 {
 			r := store.Record{Key: fmt.Sprintf("%s/%d/%d", prefix, i, n)}
-			l.Write(store.Change{Key: r.Key}, func() (err error) { r, err = s.Put(l.t.Context(), r); return err })
-			r.Due = store.RoundDue(time.Now())
-			l.Write(store.Change{Key: r.Key, Due: r.Due}, func() (err error) { r, err = s.Put(l.t.Context(), r); return err })
-			l.Write(store.Change{Key: r.Key, Due: r.Due, Gone: true}, func() error { return s.Delete(l.t.Context(), r) })
+			l.Write(r.Key, func() (err error) { r, err = s.Put(l.t.Context(), r); return err })
+			if n%2 == 0 {
+				continue // this one is written once
+			}
+			l.Write(r.Key, func() (err error) { r, err = s.Put(l.t.Context(), r); return err })
+			l.Write(r.Key, func() error { return s.Delete(l.t.Context(), r) })
 		}
 		return nil
 	}) {
@@ -160,13 +163,13 @@ func (l *Ledger) Fill(s store.Store, prefix string) {
 	l.AwaitFresh(time.Now())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for c, told := range l.begun {
+	for key, told := range l.told {
 		if !told {
-			l.t.Errorf("%+v was not told", c)
+			l.t.Errorf("%s was not told", key)
 		}
 	}
 	if len(l.strange) > 0 {
-		l.t.Errorf("told, though nobody wrote it: %+v", l.strange)
+		l.t.Errorf("told, though nobody wrote it: %q", l.strange)
 	}
 }
 
@@ -191,7 +194,7 @@ func testFollow(t *testing.T, s store.Store) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := f.Follow(ctx, "", func(store.Change) {}, func(time.Time) {}); !errors.Is(err, context.Canceled) {
+	if err := f.Follow(ctx, "", func(string) {}, func(time.Time) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v, want context.Canceled", err)
 	}
 }
