@@ -237,9 +237,11 @@ func (p *policy) example(r *rule) (method, path string) {
 	for _, other := range p.rules {
 		deepest = max(deepest, len(other.pattern))
 	}
+	able := exemplary
+	able.Scope = jeton.ParseScope(r.Scope)
 	for depth := range deepest + 2 {
 		path := r.pattern.example(depth)
-		if p.judge(method, path, &exemplary).rule == r {
+		if p.judge(method, path, &able).rule == r {
 			return method, path
 		}
 	}

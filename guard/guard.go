@@ -48,7 +48,10 @@ type Guard struct {
 	GraphQL *GraphQL
 
 	// Routes say what calls need that the permission table does not name, or
-	// names otherwise: they come before it. Nil: there are none.
+	// names otherwise: they come before it. A call that a route with {name} lets
+	// through, and that a server which ignores case, a slash at the end or what
+	// follows a dot takes for one of a more specific route, needs both. Nil:
+	// there are none.
 	Routes []Route
 
 	// Permissions is the permission table. Nil: that of the dialect.

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -136,7 +137,11 @@ func (o *oracle) decide(method, path string, c *jeton.Claims) (status int, by st
 			}
 		}
 		if best != nil {
-			return o.need(*best, path, c), best.String()
+			status := o.need(*best, path, c)
+			if stricter := o.loosely(method, path, c); status == 204 && stricter != nil && tighter(best.Path, stricter.Path) && o.need(*stricter, path, c) != 204 {
+				return 403, stricter.String()
+			}
+			return status, best.String()
 		}
 	}
 	if known && !forMethod {
@@ -145,25 +150,87 @@ func (o *oracle) decide(method, path string, c *jeton.Claims) (status int, by st
 	return 403, ""
 }
 
+// loosely returns the route of a call for a server that ignores case, a slash at
+// the end, what follows a dot, and dots at the end.
+func (o *oracle) loosely(method, path string, c *jeton.Claims) *guard.Route {
+	path = "/" + strings.Trim(path, "/")
+	for _, layer := range [][]guard.Route{o.routes, o.table} {
+		var best *guard.Route
+		for _, r := range layer {
+			if looseFits(r, path, c) && methodFits(r.Method, method) && (best == nil || rank(r, method) < rank(*best, method)) {
+				best = &r
+			}
+		}
+		if best != nil {
+			return best
+		}
+	}
+	return nil
+}
+
+var texts = regexp.MustCompile(`/([a-z0-9]+)`)
+
+func looseFits(r guard.Route, path string, c *jeton.Claims) bool {
+	self := `(?:me|` + regexp.QuoteMeta(cmp.Or(c.Subject, "me")) + `)`
+	made, ok := patterns.Load("loosely " + r.Path + " " + self)
+	if !ok {
+		text := regexp.QuoteMeta(strings.TrimSuffix(r.Path, "/"))
+		text = texts.ReplaceAllString(text, `/(?i:$1)(?:[.]*|[.][^./]*)`)
+		text = strings.NewReplacer(`/\{rest\.\.\.\}`, `(?:/.*)?`, `\{self\}`, self).Replace(text)
+		text = holes.ReplaceAllString(text, `[^/]+`)
+		if text == "" {
+			text = "/"
+		}
+		made, _ = patterns.LoadOrStore("loosely "+r.Path+" "+self, regexp.MustCompile(`^`+text+`$`))
+	}
+	return made.(*regexp.Regexp).MatchString(path)
+}
+
+// tighter reports whether a path of a route has something more definite than
+// another one in some place.
+func tighter(wide, than string) bool {
+	w, t := strings.Split(strings.TrimSuffix(wide, "/"), "/"), strings.Split(strings.TrimSuffix(than, "/"), "/")
+	for i, s := range w {
+		other := "" // the end
+		if i < len(t) {
+			other = t[i]
+		}
+		switch {
+		case strings.HasSuffix(s, "...}"):
+			return !strings.HasSuffix(other, "...}")
+		case strings.HasPrefix(s, "{") && !strings.HasPrefix(other, "{"):
+			return true
+		}
+	}
+	return false
+}
+
 func (o *oracle) need(r guard.Route, path string, c *jeton.Claims) int {
-	tenants, _ := fits(path, r, c, true)
-	for _, tenant := range tenants {
-		if tenant != c.Tenant {
+	for i, segment := range strings.Split(r.Path, "/") {
+		if segment == "{tenant}" && strings.Split(path, "/")[i] != c.Tenant {
 			return 403
 		}
 	}
-	if r.Needs == "token" {
+	least := o.least(r)
+	if least == "" {
 		return 204
+	}
+	if (dialect.ScopeRule{Order: o.order}).Grants(c.Scope, least) {
+		return 204
+	}
+	return 403
+}
+
+func (o *oracle) least(r guard.Route) string {
+	if r.Needs == "token" {
+		return ""
 	}
 	least, isScope := strings.CutPrefix(r.Needs, "scope:")
 	if !isScope {
 		dot := strings.LastIndex(r.Needs, ".")
 		least = o.permissions[r.Needs[:dot]][r.Needs[dot+1:]]
 	}
-	if (dialect.ScopeRule{Order: o.order}).Grants(c.Scope, least) {
-		return 204
-	}
-	return 403
+	return least
 }
 
 // someGuard draws a guard whose routes can be told apart.
@@ -221,7 +288,7 @@ func TestDecisionsAgree(t *testing.T) {
 			method := rapid.SampledFrom([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "get", "TRACE"}).Draw(t, "method")
 			path := ""
 			for range rapid.IntRange(1, 4).Draw(t, "segments") {
-				path += "/" + rapid.SampledFrom([]string{"a", "a", "b", "me", "s", "t", "v2", "v1", "users", "forms"}).Draw(t, "segment")
+				path += "/" + rapid.SampledFrom([]string{"a", "a", "b", "me", "s", "t", "v2", "v2", "v1", "users", "forms", "A", "b.json", "a.", "V2"}).Draw(t, "segment")
 			}
 			path += rapid.SampledFrom([]string{"", "", "/"}).Draw(t, "end")
 			want, by := o.decide(method, path, v["t"])
@@ -288,9 +355,11 @@ var stranger = jeton.Claims{Subject: "zs", Tenant: "zt"}
 // decides none.
 func (o *oracle) example(r guard.Route) (method, path string) {
 	method = strings.Replace(r.Method, "*", "PURGE", 1)
+	able := stranger
+	able.Scope = jeton.ParseScope(o.least(r))
 	for _, rest := range []string{"", "zz", "zz/zz", "zz/zz/zz", "zz/zz/zz/zz", "zz/zz/zz/zz/zz"} {
 		path := strings.NewReplacer("{self}", "zs", "{tenant}", "zt", "{id}", "zz", "{x}", "zz", "{rest...}", rest, "{path...}", rest).Replace(r.Path)
-		if _, by := o.decide(method, path, &stranger); by == r.String() {
+		if _, by := o.decide(method, path, &able); by == r.String() {
 			return method, path
 		}
 	}

@@ -27,6 +27,7 @@ type rule struct {
 	pattern pattern
 	enough  []string // scopes of which one suffices; nil: a good token does
 	tenant  []int    // segments of the path that are to be the token's tenant
+	wide    bool     // it hides another rule: see [pattern.hides]
 }
 
 // A node is a place in the tree of paths.
@@ -108,8 +109,11 @@ func (p *policy) judge(method, path string, c *jeton.Claims) verdict {
 		return verdict{p.open, allowed}
 	}
 	for _, layer := range p.layers {
-		if r := layer.find(path[1:], method, c); r != nil && (!near || r.names(p.graphql.At)) {
-			return verdict{r, r.judge(path, c)}
+		if r := layer.find(path[1:], reading{method, c, false}); r != nil && (!near || r.names(p.graphql.At)) {
+			if v := (verdict{r, r.judge(path, c)}); v.finding != allowed || !r.wide {
+				return v
+			}
+			return p.reread(r, method, path, c)
 		}
 	}
 	switch methods := p.methods(path); {
@@ -167,33 +171,87 @@ func cutSegment(path string) (segment, rest string, more bool) {
 	return path, "", false
 }
 
+// reread judges a call that a rule lets through by what else a server may read
+// in its path, if it ignores case, a slash at the end, or what follows a dot: a
+// call of /Admin/ that {name...} is about must not reach /admin.
+func (p *policy) reread(r *rule, method, path string, c *jeton.Claims) verdict {
+	read := strings.TrimSuffix(path[1:], "/")
+	for _, layer := range p.layers {
+		other := layer.find(read, reading{method, c, true})
+		if other == nil {
+			continue
+		}
+		if v := (verdict{other, other.judge(path, c)}); v.finding != allowed && r.pattern.hides(other.pattern) {
+			return v
+		}
+		break
+	}
+	return verdict{r, allowed}
+}
+
+// A reading is how a path is read, and by what method and caller.
+type reading struct {
+	method string
+	caller *jeton.Claims
+	loose  bool // a text also is what some server takes for it
+}
+
 // find returns the rule of the most specific route for a call, or nil. path has
 // no slash at its start.
-func (n *node) find(path, method string, c *jeton.Claims) *rule {
+func (n *node) find(path string, in reading) *rule {
 	text, path, more := cutSegment(path)
 	if next := n.by(text); next != nil {
-		if r := next.follow(path, more, method, c); r != nil {
+		if r := next.follow(path, more, in); r != nil {
 			return r
 		}
 	}
-	if n.self != nil && (text == "me" || text == c.Subject && text != "") {
-		if r := n.self.follow(path, more, method, c); r != nil {
+	if in.loose {
+		for _, b := range n.texts {
+			if b.text != text && alike(text, b.text) {
+				if r := b.next.follow(path, more, in); r != nil {
+					return r
+				}
+			}
+		}
+	}
+	if n.self != nil && (text == "me" || text == in.caller.Subject && text != "") {
+		if r := n.self.follow(path, more, in); r != nil {
 			return r
 		}
 	}
 	if n.any != nil && text != "" {
-		if r := n.any.follow(path, more, method, c); r != nil {
+		if r := n.any.follow(path, more, in); r != nil {
 			return r
 		}
 	}
-	return choose(n.rest, method)
+	return choose(n.rest, in.method)
 }
 
-func (n *node) follow(path string, more bool, method string, c *jeton.Claims) *rule {
+func (n *node) follow(path string, more bool, in reading) *rule {
 	if more {
-		return n.find(path, method, c)
+		return n.find(path, in)
 	}
-	return choose(n.ends, method)
+	r := choose(n.ends, in.method)
+	if r != nil || !in.loose {
+		return r
+	}
+	if next := n.by(""); next != nil { // after a slash
+		if r := choose(next.ends, in.method); r != nil {
+			return r
+		}
+	}
+	return choose(n.rest, in.method)
+}
+
+// alike reports whether some server takes a segment for a text of a route: one
+// that ignores case, dots and spaces at the end, or takes what follows a dot for
+// the format of the answer.
+func alike(segment, text string) bool {
+	if text == "" {
+		return segment == ""
+	}
+	dot := strings.LastIndexByte(segment, '.')
+	return strings.EqualFold(strings.TrimRight(segment, ". "), text) || dot >= 0 && strings.EqualFold(segment[:dot], text)
 }
 
 // choose returns the rule for a method: its own, for HEAD that of GET, else

@@ -217,3 +217,76 @@ func TestMatrixRows(t *testing.T) {
 		t.Errorf("%v, %v", m, err)
 	}
 }
+
+// A server behind the guard may ignore case, a slash at the end, dots there, or
+// take what follows a dot for a format. What a wide route lets through must not
+// be another route for such a server, unless that lets it through too.
+func TestLooseServersBehindWideRoutes(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "web1on1"), Verifier: people(), Routes: parseRoutes(t, `
+		GET /t/{id}/{x} -> token
+		GET /t/{id}/closed/{rest...} -> scope:admin
+		* /admin/users -> scope:admin
+		* /files/secret -> scope:admin
+		* /files/{name} -> token
+		* /other/{a} -> token
+		* /other/{a}/{b...} -> scope:bot
+		PUT /v2/users/export -> scope:admin
+		* /twin/{x} -> scope:admin
+		* /twin/{x}/ -> token
+		* /twin/text -> token
+		* /root/{rest...} -> token
+		* /root/in/{x} -> scope:agent`)}
+	if err := g.Check(); err != nil {
+		t.Fatal(err)
+	}
+	h := g.Handler(reached)
+	for target, want := range map[string][2]int{ // :: path -> as guest, as admin
+		"/files/other":       {204, 204},
+		"/files/secret":      {403, 204},
+		"/files/Secret":      {403, 204},
+		"/files/SECRET":      {403, 204},
+		"/files/secret.txt":  {403, 204},
+		"/files/secret.":     {403, 204},
+		"/files/secret%20":   {403, 204},
+		"/files/secret.. .":  {403, 204},
+		"/files/secrets":     {204, 204},
+		"/files/secret.a.b":  {204, 204}, // no server takes two for a format
+		"/t/1/closed":        {403, 204},
+		"/t/1/Closed":        {403, 204},
+		"/t/1/closed/":       {403, 204},
+		"/t/1/open":          {204, 204},
+		"/other/1":           {204, 204},
+		"/other/1/":          {403, 204},
+		"/twin/1":            {403, 204},
+		"/twin/1/":           {204, 204}, // somebody tells the two apart
+		"/root/a/b":          {204, 204},
+		"/root/IN/x":         {403, 204},
+		"/root/in/x/":        {403, 204},
+		"/root/in.json/x":    {403, 204},
+		"/root/in":           {204, 204},
+		"/root/":             {204, 204},
+		"/admin/Users":       {403, 403}, // nothing names it
+		"/v2/users/Export":   {403, 204}, // GET of which is the table's
+		"/v2/users/id-of-me": {403, 204},
+	} {
+		for i, token := range []string{"guest", "admin"} {
+			r := callRequest("GET", strings.ReplaceAll(target, " ", "%20"), token)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want[i] {
+				t.Errorf("GET %s as %s: %d, want %d", target, token, w.Code, want[i])
+			}
+		}
+	}
+	for token, want := range map[string]int{"bot": 403, "admin": 204} {
+		if got := call(h, "PUT", "/v2/users/Export", token).StatusCode; got != want {
+			t.Errorf("PUT /v2/users/Export as %s: %d, want %d", token, got, want)
+		}
+	}
+	wide := (&guard.Guard{Dialect: load(t, "oauth2"), Verifier: people(), Routes: parseRoutes(t, "GET /{rest...} -> token\nGET /admin -> scope:boss\nGET /docs/ -> scope:boss")}).Handler(reached)
+	for target, want := range map[string]int{"/": 204, "/x": 204, "/admin": 403, "/admin/": 403, "/Admin": 403, "/ADMIN/": 403, "/docs": 403, "/Docs": 403, "/docs/": 403, "/docs/x": 204} {
+		if got := call(wide, "GET", target, "guest").StatusCode; got != want {
+			t.Errorf("GET %s: %d, want %d", target, got, want)
+		}
+	}
+}

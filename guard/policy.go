@@ -51,7 +51,45 @@ func newPolicy(g *Guard) (*policy, error) {
 		return nil, err
 	}
 	made.layers = []*node{top, table}
+	for _, r := range made.rules {
+		r.wide = slices.ContainsFunc(made.rules, func(other *rule) bool { return r.pattern.hides(other.pattern) })
+	}
 	return made, nil
+}
+
+// hides reports whether some call of p is one of q for a server that reads paths
+// loosely, and q is more specific about it: it has a text where p has a {name},
+// or anything where p has {name...}.
+func (p pattern) hides(q pattern) bool {
+	p, q = p.trim(), q.trim()
+	narrower := false
+	for i := 0; ; i++ {
+		pEnds, qEnds := i >= len(p), i >= len(q)
+		switch {
+		case pEnds && qEnds:
+			return narrower
+		case !pEnds && p[i].kind == isRest:
+			return narrower || qEnds || q[i].kind != isRest
+		case !qEnds && q[i].kind == isRest:
+			return narrower
+		case pEnds || qEnds:
+			return false
+		case p[i].kind == isText && q[i].kind == isText:
+			if !alike(p[i].text, q[i].text) && !alike(q[i].text, p[i].text) {
+				return false
+			}
+		case q[i].kind == isText:
+			narrower = true
+		}
+	}
+}
+
+// trim returns the pattern without a slash at its end.
+func (p pattern) trim() pattern {
+	if last := len(p) - 1; last > 0 && p[last] == (segment{}) {
+		return p[:last]
+	}
+	return p
 }
 
 // enough returns the scopes of which one suffices where least is needed.

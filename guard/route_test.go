@@ -269,6 +269,7 @@ func TestDecideAllocates(t *testing.T) {
 		"table":  {"web1on1", "", "/v2/conversations/7", "guest"},
 		"self":   {"web1on1", "", "/v2/users/id-of-guest", "guest"},
 		"tenant": {"web1on1", "GET /t/{tenant}/{rest...} -> scope:agent", "/t/acme/a/b/c", "acme"},
+		"wide":   {"oauth2", "GET /{rest...} -> token\nGET /admin -> scope:admin", "/x/y.z/", "guest"},
 		"many":   {"oauth2", strings.Join(many, "\n"), "/many/xxxxxxxxxxxxx", "guest"},
 	} {
 		g := &guard.Guard{Dialect: load(t, tt.dialect), Verifier: v}
