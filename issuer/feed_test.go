@@ -268,20 +268,17 @@ func testRestart(t *testing.T, server *storetest.Server, database func(t *testin
 	want(t, login, 200)
 	token, own := login.text("access_token"), here.token()
 	server.Stop()
-	for {
+	eventually(t, "nothing is decided", func() bool {
 		_, err := here.Verify(t.Context(), jeton.NewSecret(own))
-		if errors.Is(err, jeton.Unavailable) {
-			break
+		if err != nil && !errors.Is(err, jeton.Unavailable) {
+			t.Fatal(err)
 		}
-		must(t, err)
-	}
+		return err != nil
+	})
 	must(t, server.Start())
-	for {
-		// The connections of before fail, each once.
-		if err := there.directory.SetUserDisabled(t.Context(), "test", "", "demo@example.com", true); err == nil {
-			break
-		}
-	}
+	eventually(t, "the user is disabled", func() bool { // the connections of before fail, each once
+		return there.directory.SetUserDisabled(t.Context(), "test", "", "demo@example.com", true) == nil
+	})
 	here.await(own, true, true)
 	here.await(token, false, true)
 }
