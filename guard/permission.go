@@ -104,7 +104,7 @@ func (p *policy) judge(method, path string, c *jeton.Claims) verdict {
 	if p.graphql.at(path) {
 		return verdict{p.document, allowed}
 	}
-	near := p.graphql.near(path)
+	near := p.graphql != nil && (p.graphql.near(path) || alikePath(path, p.graphql.At))
 	if p.open != nil && !near {
 		return verdict{p.open, allowed}
 	}
@@ -252,6 +252,21 @@ func alike(segment, text string) bool {
 	}
 	dot := strings.LastIndexByte(segment, '.')
 	return strings.EqualFold(strings.TrimRight(segment, ". "), text) || dot >= 0 && strings.EqualFold(segment[:dot], text)
+}
+
+// alikePath reports whether some server takes a path for another one.
+func alikePath(path, other string) bool {
+	path, other = strings.TrimSuffix(path, "/"), strings.TrimSuffix(other, "/")
+	for more := true; more; {
+		var a, b string
+		var others bool
+		a, path, more = cutSegment(path)
+		b, other, others = cutSegment(other)
+		if !alike(a, b) || more != others {
+			return false
+		}
+	}
+	return true
 }
 
 // choose returns the rule for a method: its own, for HEAD that of GET, else

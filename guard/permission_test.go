@@ -79,6 +79,7 @@ func TestWideRoutesAreNotForGraphQL(t *testing.T) {
 		h := g.Handler(reached)
 		for target, want := range map[string]int{
 			"/other": 204, "/graphql": 403, "/GraphQL": 403, "/graphql/": 403, "/graphql/x": 403, "/graphqls": 204, "/GRAPHQL/a/b": 403,
+			"/graphql.json": 403, "/Graphql.": 403, "/graphql%20": 403, "/graphql.a.b": 204, "/x/graphql": 204,
 		} {
 			r := httptest.NewRequest("POST", target, strings.NewReader(`{"query":"{a}"}`))
 			r.Header = http.Header{"Authorization": {"Bearer admin"}, "Content-Type": {"application/json"}}
