@@ -117,7 +117,7 @@ func (p *policy) judge(method, path string, c *jeton.Claims) verdict {
 		}
 	}
 	switch methods := p.methods(path); {
-	case len(methods) == 0:
+	case near || len(methods) == 0:
 		return verdict{finding: unnamed}
 	case slices.ContainsFunc(methods, func(m string) bool { return endpoint{method: m}.takes(method) }):
 		return verdict{finding: notOwn}

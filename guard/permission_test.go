@@ -90,6 +90,9 @@ func TestWideRoutesAreNotForGraphQL(t *testing.T) {
 				t.Errorf("POST %s: %d, want %d", target, w.Code, want)
 			}
 		}
+		if e, err := g.Explain("POST", "/GraphQL", &jeton.Claims{}); err != nil || e.Why != "no permission is defined for this route" {
+			t.Errorf("the endpoint in other letters: %+v, %v", e, err)
+		}
 		if got := call(h, "GET", "/graphql/schema.json", "guest").StatusCode; got != 204 {
 			t.Errorf("a route that names the endpoint's folder: %d", got)
 		}
