@@ -59,7 +59,7 @@ func TestRevocations(t *testing.T) {
 	b := seeded(t, "oauth2", nil, guarded)
 	server := httptest.NewServer(b)
 	defer server.Close()
-	defer b.Close()
+	defer server.CloseClientConnections()
 	b.ended.Add(revocation.Event{Token: "before", Until: time.Now().Add(time.Hour)})
 	b.Revocations().Confirm(time.Now())
 	table := b.follow(server.URL)
@@ -69,7 +69,7 @@ func TestRevocations(t *testing.T) {
 		return table.Ended(&jeton.Claims{Generations: map[string]uint64{"user/u": 1}}) != nil
 	})
 	b.Close() // and the server need not wait for anyone
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if err := server.Config.Shutdown(ctx); err != nil {
 		t.Error(err)
@@ -103,6 +103,9 @@ func TestRevocationsGuardsOnly(t *testing.T) {
 		if c.status == 401 && !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer ") {
 			t.Errorf("%s: no challenge", name)
 		}
+	}
+	if !b.Answers(httptest.NewRequest("GET", "/revocations", nil)) {
+		t.Error("the path is left to what else is mounted")
 	}
 	want(t, send(t, b, "DELETE", "/revocations", "", "", key), 405)
 	if n := len(b.entries("follow")); n != 7 {
