@@ -24,7 +24,7 @@ type Log struct {
 	Instance string
 
 	Beat time.Duration // how often a follower hears how fresh the table is; zero: 500 ms
-	Keep int           // how many events are kept for those who come again; zero: 16,384
+	Keep int           // how many events are kept for those who come again; zero: 65,536
 
 	table *Table
 	self  string        // names this Log; places in another one mean nothing here
@@ -39,7 +39,7 @@ type Log struct {
 
 const (
 	defaultBeat = 500 * time.Millisecond
-	defaultKeep = 1 << 14
+	defaultKeep = 1 << 16
 )
 
 // NewLog returns a log over a table, which it alone adds to from now on.

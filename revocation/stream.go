@@ -232,11 +232,12 @@ func (f *following) ask(ctx context.Context, challenge string) (*http.Response, 
 		return nil, err
 	}
 	r := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{
-		"Accept":        {"text/event-stream"},
-		"Authorization": {"Bearer " + f.Key.Reveal()},
-		"Cache-Control": {"no-store"},
-		challengeHeader: {challenge},
-		"User-Agent":    {"jeton"},
+		"Accept":          {"text/event-stream"},
+		"Accept-Encoding": {"identity"}, // what compresses waits for more
+		"Authorization":   {"Bearer " + f.Key.Reveal()},
+		"Cache-Control":   {"no-store"},
+		challengeHeader:   {challenge},
+		"User-Agent":      {"jeton"},
 	}}).WithContext(ctx)
 	if f.place != "" {
 		r.Header.Set("Last-Event-ID", f.place)
