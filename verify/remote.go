@@ -43,7 +43,9 @@ type Remote struct {
 	ClientID     string
 	ClientSecret jeton.Secret
 
-	// Table and MaxStale are as in [Cache]. Somebody else fills the table.
+	// Table and MaxStale are as in [Cache]. Somebody else fills the table. Without
+	// it nothing can be decided about the tokens of an issuer that tells what
+	// ended before its time, as Jeton does: they would be good until they expire.
 	Table    *revocation.Table
 	MaxStale time.Duration
 
@@ -108,8 +110,16 @@ func (r *Remote) asks() bool { return !r.Key.IsZero() || r.ClientID != "" }
 // the issuer waits for its first try.
 func (r *Remote) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
 	r.once.Do(r.start)
+	if m := r.metadata.Load(); m != nil && r.deaf(m) {
+		return nil, undecided(errDeaf)
+	}
 	return r.cache.Verify(ctx, bearer)
 }
+
+// deaf reports whether the issuer tells what ended, and nobody here listens.
+func (r *Remote) deaf(m *Metadata) bool { return m.RevocationsEndpoint != "" && r.Table == nil }
+
+var errDeaf = errors.New("verify: the issuer tells guards what ended, and this one has no key to be told")
 
 // Metadata returns what the issuer says about itself, or the reason why that is
 // not known. It waits for the first try.
@@ -140,7 +150,11 @@ const object = "eyJ"
 type first struct{ *Remote }
 
 func (f first) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
-	if _, err := f.Metadata(ctx); err != nil {
+	m, err := f.Metadata(ctx)
+	if err == nil && f.deaf(m) {
+		err = errDeaf
+	}
+	if err != nil {
 		return nil, undecided(err)
 	}
 	text := bearer.Reveal()
@@ -221,5 +235,8 @@ func (r *Remote) use(m *Metadata) {
 			Key: r.Key, ClientID: r.ClientID, ClientSecret: r.ClientSecret, Client: r.client,
 		})
 	}
-	r.metadata.Store(m)
+	if old := r.metadata.Swap(m); r.deaf(m) && (old == nil || !r.deaf(old)) {
+		r.keys.logger().Error("verify: nothing is decided about the tokens of an issuer, since it tells guards what ended and this one does not listen: it needs a key of a guard there",
+			"issuer", r.Issuer)
+	}
 }

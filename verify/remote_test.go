@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -342,6 +343,43 @@ func TestRemoteRevocation(t *testing.T) {
 		mustRefuse(t, r, "an API key, ended", "opaque")
 		time.Sleep(31 * time.Second)
 		mustNotDecide(t, r, "an old table", is.keys[0].sign(t, map[string]any{"jtn": revocation.Claim{Generations: map[string]uint64{"user/v": 1}}}))
+	})
+}
+
+// TestRemoteHearsWhatEnds: of an issuer that tells what ended no token is good
+// without a table, not even one that is known. It would be until it expires.
+func TestRemoteHearsWhatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := newIssuer(t)
+		is.at(oauthPlace, serveText(metadata(issuerURL, nil)))
+		is.at("/introspect", serveText(answerBut(nil)))
+		var lines strings.Builder
+		plain := &Remote{Issuer: issuerURL, Audience: audience, Client: is.client(), Logger: slog.New(slog.NewTextHandler(&lines, nil))}
+		asking := &Remote{Issuer: issuerURL, Audience: audience, Client: is.client(), ClientID: "guard", ClientSecret: jeton.NewSecret("s")}
+		hearing := &Remote{Issuer: issuerURL, Audience: audience, Client: is.client(), Key: jeton.NewSecret("k"), Table: &revocation.Table{}}
+		for _, r := range []*Remote{plain, asking, hearing} {
+			defer run(t, r.Run)()
+		}
+		signed := is.keys[0].sign(t, map[string]any{"exp": time.Now().Add(48 * time.Hour).Unix()})
+		hearing.Table.Confirm(time.Now())
+		for _, r := range []*Remote{plain, asking, hearing} {
+			mustTake(t, r, "an issuer that tells nothing", signed)
+		}
+		is.at(oauthPlace, serveText(metadata(issuerURL, map[string]any{"revocations_endpoint": issuerURL + "/revocations"})))
+		time.Sleep(2*time.Hour + time.Minute)
+		hearing.Table.Confirm(time.Now())
+		mustTake(t, hearing, "a guard that listens", signed)
+		for _, r := range []*Remote{plain, asking} {
+			mustNotDecide(t, r, "a known token", signed)
+			mustNotDecide(t, r, "a token that is not known", is.keys[0].sign(t, nil))
+			mustNotDecide(t, r, "an opaque token", "opaque")
+		}
+		if n := strings.Count(lines.String(), "level=ERROR"); n != 1 || !strings.Contains(lines.String(), "needs a key") {
+			t.Errorf("the log has %d errors: %s", n, lines.String())
+		}
+		late := &Remote{Issuer: issuerURL, Audience: audience, Client: is.client()}
+		defer run(t, late.Run)()
+		mustNotDecide(t, late, "at first sight", signed)
 	})
 }
 
