@@ -20,6 +20,7 @@ func (r *Realm) serveMetadata(w http.ResponseWriter, req *http.Request) {
 		"grant_types_supported":  r.grants(),
 		"introspection_endpoint": r.url + introspectPath,
 		"revocation_endpoint":    r.url + revokePath,
+		"revocations_endpoint":   r.url + revocationsPath, // also where there are no guards: who is none misses what ends
 		// No authorization endpoint, so no response types.
 		"response_types_supported":                      []string{},
 		"introspection_endpoint_auth_methods_supported": methods,
@@ -30,7 +31,6 @@ func (r *Realm) serveMetadata(w http.ResponseWriter, req *http.Request) {
 		metadata["token_endpoint"] = r.url + path // one for all tenants; with a tenant in its path there is none
 	}
 	if len(r.guards) > 0 {
-		metadata["revocations_endpoint"] = r.url + revocationsPath
 		metadata["introspection_endpoint_auth_methods_supported"] = append(methods, "Bearer")
 	}
 	if order := r.dialect.Scope.Order; len(order) > 0 {
