@@ -244,3 +244,25 @@ func TestGuardApartStartsFirst(t *testing.T) {
 	e.link.set(condition{})
 	e.until(t, "std", token, 200)
 }
+
+// A guard without a key would never hear what ends at a Jeton issuer, so it
+// decides nothing, and says why.
+func TestGuardApartNeedsKey(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	token := e.login(t, "std")
+	e.until(t, "std", token, 200)
+	e.guard.interrupt(t)
+	path := filepath.Join(e.dir, "guard.yaml")
+	config, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = []byte(strings.ReplaceAll(string(config), "key: file:edge.key, ", ""))
+	if err := os.WriteFile(path, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.guard = start(t, "serve", "-c", path)
+	e.guard.await(t, e.guard.stderr, "it needs a key of a guard there")
+	e.call(t, "std", token).want(t, 503, "")
+}
