@@ -23,7 +23,7 @@ import (
 // feed follows:
 //
 //	realm/<realm>/generation/<kind>/<id>  a counter; see package directory
-//	realm/<realm>/revoked/<jti>           an access token that was revoked, until it would have expired
+//	realm/<realm>/revoked/<jti>           an access token that was revoked, until nobody would take it
 //	realm/<realm>/ended/<family>          a refresh family that ended, until its last access token has expired
 //	realm/<realm>/lifetime                see lifetime
 //

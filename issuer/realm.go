@@ -10,7 +10,7 @@
 // Access tokens are signed JWTs and have no row in the store. What can end one
 // before its time are counters, which it names with the value that they had
 // when it was made; the end of its refresh family; and, if it was revoked by
-// itself, a record of its ID that goes when the token would have expired. A
+// itself, a record of its ID that goes when nobody would take the token. A
 // realm that runs ([Realm.Run]) has all of that in memory.
 package issuer
 
@@ -134,7 +134,6 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	if r.ring, err = keys.Open(ctx, c.Store, store.Key("realm", c.Name, "keys"), first(c.Alg, c.Dialect.Alg)); err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
 	}
-	r.ring.Retention = r.lifetime + time.Hour // so that a key outlives the tokens that another process still signs with it
 	order := c.Dialect.Scope.Order
 	if err = r.openRevocations(ctx, c.Guards); err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
@@ -145,6 +144,9 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	if err == nil {
 		r.directory.Raised = r.feed.raised
 		err = r.feed.readLifetime(ctx)
+		// So that a key outlives its tokens, and those that another process still
+		// signs with it.
+		r.ring.Retention = time.Duration(r.feed.longest.Load()) + time.Hour
 	}
 	if err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/directory"
+	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/storetest"
 )
@@ -194,6 +195,44 @@ func TestLifetimeShortened(t *testing.T) {
 		again := open(t, "oauth2", st, func(c *Config) { c.Lifetime = 5 * time.Minute })
 		if again.good(token) || again.good(family.text("access_token")) {
 			t.Error("the token is good after a restart")
+		}
+	})
+}
+
+// A key is accepted for as long as tokens lived when it signed them, also where
+// they live shorter now.
+func TestLifetimeShortenedKeepsKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMemory()
+		long := seeded(t, "oauth2", st, func(c *Config) { c.Lifetime = 24 * time.Hour })
+		token := long.token()
+		long.stop()
+		b := open(t, "oauth2", st, func(c *Config) { c.Lifetime = 5 * time.Minute })
+		must(t, b.Keys().Rotate(t.Context(), time.Now()))
+		time.Sleep(23 * time.Hour)
+		if _, err := b.Sweep(t.Context()); err != nil || !b.good(token) {
+			t.Errorf("the token is not good (%v)", err)
+		}
+	})
+}
+
+// What ended a token is known for as long as a guard whose clock differs may
+// take the token, also after the issuer was started again.
+func TestRevokedOutlivesToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMemory()
+		b := seeded(t, "oauth2", st, nil)
+		token := b.token()
+		claims, err := b.Verify(t.Context(), jeton.NewSecret(token))
+		must(t, err)
+		want(t, b.form("/revoke", []string{"token", token}, demo), 200)
+		time.Sleep(b.lifetime + revocation.Grace - time.Second)
+		_, err = b.Sweep(t.Context())
+		must(t, err)
+		b.stop()
+		again := open(t, "oauth2", st, nil)
+		if again.Revocations().Ended(claims) == nil {
+			t.Error("it is forgotten that the token was revoked")
 		}
 	})
 }
