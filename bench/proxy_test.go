@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -81,59 +77,24 @@ func BenchmarkAuthRequest(b *testing.B) {
 // documentation, and returns where it listens.
 func startNginx(b *testing.B, ask string) string {
 	b.Helper()
-	address, err := storetest.FreeAddr()
-	if err != nil {
-		b.Fatal(err)
-	}
-	dir := b.TempDir()
-	file := filepath.Join(dir, "nginx.conf")
-	config := `daemon off; worker_processes 1; pid ` + dir + `/pid; error_log stderr;
-		events { worker_connections 1024; }
-		http {
-			access_log off; keepalive_requests 1000000000;
-			client_body_temp_path ` + dir + `/body; proxy_temp_path ` + dir + `/proxy; fastcgi_temp_path ` + dir + `/f; uwsgi_temp_path ` + dir + `/u; scgi_temp_path ` + dir + `/s;
+	s, err := storetest.StartNginx(func(addr, dir string) string {
+		return `
 			upstream jeton { server ` + ask + `; keepalive 64; keepalive_requests 1000000000; }
 			server {
-				listen ` + address + `;
+				listen ` + addr + `;
 				auth_request /_jeton;
 				auth_request_set $jeton_subject $upstream_http_x_auth_subject;
-				location / { root ` + dir + `; try_files /answer =404; add_header X-Seen-Subject $jeton_subject; }
+				location / { root ` + dir + `; try_files /nginx.conf =404; add_header X-Seen-Subject $jeton_subject; }
 				location = /_jeton {
 					internal; auth_request off; proxy_pass http://jeton/; proxy_http_version 1.1;
 					proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length "";
 					proxy_set_header X-Original-Method $request_method; proxy_set_header X-Original-URI $request_uri;
 				}
-			}
-		}`
-	if os.Getuid() == 0 {
-		config = "user root;\n" + config // who else could read dir
-	}
-	if err := os.WriteFile(filepath.Join(dir, "answer"), bytes.Repeat([]byte("x"), 1<<10), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		path = "/usr/sbin/nginx"
-	}
-	cmd := exec.Command(path, "-e", "stderr", "-p", dir, "-c", file)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		b.Fatalf("%v; ./test installs nginx", err)
-	}
-	b.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
+			}`
 	})
-	for range 1000 {
-		if c, err := net.Dial("tcp", address); err == nil {
-			_ = c.Close()
-			return address
-		}
-		time.Sleep(10 * time.Millisecond)
+	if err != nil {
+		b.Fatal(err)
 	}
-	b.Fatal("nginx does not listen")
-	return ""
+	b.Cleanup(s.Close)
+	return s.Addr
 }

@@ -2,18 +2,13 @@ package guard_test
 
 import (
 	"bufio"
-	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -50,63 +45,6 @@ func replace(t testing.TB, text string, pairs ...string) string {
 	return text
 }
 
-// background runs a program until the test ends, and waits until it listens.
-func background(t testing.TB, address string, cmd *exec.Cmd) {
-	t.Helper()
-	var output lockedBuffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v; ./test installs what is missing", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-	})
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		select {
-		case <-ended:
-			t.Fatalf("%s ended: %s", cmd, &output)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %s", cmd, &output)
-		}
-	}
-}
-
-// A lockedBuffer is safe for concurrent use.
-type lockedBuffer struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	address, err := storetest.FreeAddr()
@@ -116,40 +54,26 @@ func freeAddr(t testing.TB) string {
 	return address
 }
 
-// startNginx starts an nginx with what stands in its http block, in a folder of
-// its own.
-func startNginx(t testing.TB, address, http string) {
+// startNginx starts an nginx with what conf returns in its http block, and
+// returns where it listens.
+func startNginx(t testing.TB, conf func(addr, dir string) string) string {
 	t.Helper()
-	dir := t.TempDir()
-	user := ""
-	if os.Getuid() == 0 {
-		user = "user root;" // else the workers could not write in dir
-	}
-	config := filepath.Join(dir, "nginx.conf")
-	text := user + "\ndaemon off;\nworker_processes 1;\npid " + dir + "/pid;\nevents {}\nhttp {\naccess_log off;\n"
-	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		text += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
-	}
-	if err := os.WriteFile(config, []byte(text+http+"}\n"), 0o600); err != nil {
+	s, err := storetest.StartNginx(conf)
+	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		path = "/usr/sbin/nginx" // which is in no user's path
-	}
-	background(t, address, exec.Command(path, "-e", "stderr", "-p", dir, "-c", config))
+	t.Cleanup(s.Close)
+	return s.Addr
 }
 
-func startCaddy(t testing.TB, address, config string) {
+func startCaddy(t testing.TB, conf func(addr string) string) string {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte("{\n\tadmin off\n}\n"+config), 0o600); err != nil {
+	s, err := storetest.StartCaddy(conf)
+	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", file)
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	background(t, address, cmd)
+	t.Cleanup(s.Close)
+	return s.Addr
 }
 
 // A chain is a proxy as the document sets it up, a guard that it asks and an
@@ -163,7 +87,7 @@ type chain struct {
 
 func newChain(t testing.TB, proxy string) *chain {
 	t.Helper()
-	c := &chain{address: freeAddr(t)}
+	c := &chain{}
 	c.api = newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "websocket" {
 			conn, rw, err := http.NewResponseController(w).Hijack()
@@ -187,9 +111,13 @@ func newChain(t testing.TB, proxy string) *chain {
 	pairs := []string{"127.0.0.1:8082", c.guard.Listener.Addr().String(), "127.0.0.1:3000", c.api.Listener.Addr().String()}
 	switch proxy {
 	case "nginx":
-		startNginx(t, c.address, replace(t, snippet(t, "nginx"), append(pairs, "127.0.0.1:8000", c.address)...))
+		c.address = startNginx(t, func(addr, _ string) string {
+			return replace(t, snippet(t, "nginx"), append(pairs, "127.0.0.1:8000", addr)...)
+		})
 	case "caddy":
-		startCaddy(t, c.address, replace(t, snippet(t, "caddyfile"), append(pairs, ":8000 {", c.address[strings.Index(c.address, ":"):]+" {")...))
+		c.address = startCaddy(t, func(addr string) string {
+			return replace(t, snippet(t, "caddyfile"), append(pairs, ":8000 {", addr[strings.Index(addr, ":"):]+" {")...)
+		})
 	}
 	return c
 }
@@ -346,12 +274,11 @@ func confuse(t *testing.T, c *chain, want map[string]int) {
 // path, keeps none: the guard is asked each time.
 func TestNginxKeepsNoAnswer(t *testing.T) {
 	c := newChain(t, "nginx")
-	text := replace(t, snippet(t, "nginx"), "127.0.0.1:8000", c.address, "127.0.0.1:8082", c.guard.Listener.Addr().String(), "127.0.0.1:3000", c.api.Listener.Addr().String())
-	address := freeAddr(t)
-	text = replace(t, text, "listen "+c.address, "listen "+address,
-		"proxy_pass_request_body off;", "proxy_pass_request_body off; proxy_cache answers; proxy_cache_key $uri; proxy_cache_valid any 10m;")
-	startNginx(t, address, "proxy_cache_path "+t.TempDir()+" keys_zone=answers:1m;\n"+text)
-	c.address = address
+	c.address = startNginx(t, func(addr, dir string) string {
+		return "proxy_cache_path " + dir + "/answers keys_zone=answers:1m;\n" + replace(t, snippet(t, "nginx"),
+			"127.0.0.1:8000", addr, "127.0.0.1:8082", c.guard.Listener.Addr().String(), "127.0.0.1:3000", c.api.Listener.Addr().String(),
+			"proxy_pass_request_body off;", "proxy_pass_request_body off; proxy_cache answers; proxy_cache_key $uri; proxy_cache_valid any 10m;")
+	})
 	const users = "GET /v2/users HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer "
 	for _, tt := range []struct {
 		token string

@@ -106,11 +106,11 @@ func TestLintFindsHoles(t *testing.T) {
 				forbid(w)
 			}))
 			t.Cleanup(ask.Close)
-			address := freeAddr(t)
-			startNginx(t, address, `server { listen `+address+`; merge_slashes on;
-				location / { auth_request /ask; auth_request_set $s $upstream_http_x_auth_subject; proxy_set_header X-Auth-Subject $s; proxy_pass `+api.URL+`/; }
-				location = /ask { internal; proxy_pass `+ask.URL+`; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header X-Original-URI $request_uri; } }`)
-			return address
+			return startNginx(t, func(addr, _ string) string {
+				return `server { listen ` + addr + `; merge_slashes on;
+				location / { auth_request /ask; auth_request_set $s $upstream_http_x_auth_subject; proxy_set_header X-Auth-Subject $s; proxy_pass ` + api.URL + `/; }
+				location = /ask { internal; proxy_pass ` + ask.URL + `; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header X-Original-URI $request_uri; } }`
+			})
 		}, []string{"header: GET /v2/users | X-Forwarded-Uri: /public/x", "permission: GET /v2/users | X-Forwarded-Uri: /v2/conversations/1", "path: GET /public/../v2/users"}},
 
 		{"a proxy that knows one spelling of a header", func(t *testing.T) string {

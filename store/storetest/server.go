@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// A Server is a database server of the machine, on loopback, with its data in a
+// A Server is a database server or a proxy of the machine, on loopback, with its data in a
 // folder of its own. It dies with the process that started it.
 type Server struct {
 	Addr    string      // HOST:PORT
@@ -35,6 +35,7 @@ type Server struct {
 
 	program string
 	args    []string
+	env     []string            // nil: that of the test
 	as      *syscall.Credential // nil: whoever runs the test
 	quit    os.Signal           // ends it soon, with nothing lost
 	ready   func(ctx context.Context) error
@@ -262,7 +263,7 @@ func writeCertificate(dir string) (*tls.Config, error) {
 func (s *Server) Start() error {
 	s.output.Reset()
 	s.cmd = exec.Command(s.program, s.args...)
-	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.Dir, &s.output, &s.output
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.Dir, s.env, &s.output, &s.output
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
 	dieWithParent(s.cmd.SysProcAttr)
 	if err := s.cmd.Start(); err != nil {
