@@ -265,10 +265,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 			return 0, context.Canceled // of which ReverseProxy makes no second line in the log
 		}
 	}
-	switch {
-	case err == io.EOF:
-		dropForeign(b.answer.Trailer)
-	case err != nil && b.x.ctx.Err() != nil:
+	if err != nil && err != io.EOF && b.x.ctx.Err() != nil {
 		err = context.Canceled
 	}
 	return n, err

@@ -48,7 +48,8 @@ func disable(table *revocation.Table, name string) {
 // talkative is an upstream that says hello in every long way and then only
 // listens.
 func talkative(t testing.TB) *upstream {
-	return newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+	var up *upstream
+	up = newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
 		switch r.URL.Path {
 		case "/events":
@@ -60,9 +61,11 @@ func talkative(t testing.TB) *upstream {
 			<-r.Context().Done()
 		case "/flood": // more than any buffer holds
 			for r.Context().Err() == nil {
-				if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+				n, err := w.Write(make([]byte, 1<<16))
+				if err != nil {
 					return
 				}
+				up.flooded.Add(int64(n))
 			}
 		case "/upload":
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -77,6 +80,7 @@ func talkative(t testing.TB) *upstream {
 			_, _ = io.Copy(io.Discard, conn)
 		}
 	})
+	return up
 }
 
 // request returns the text of a call.
@@ -171,6 +175,9 @@ func TestLiveCallsEndUnread(t *testing.T) {
 	defer front.CloseClientConnections()
 	open(t, front.Listener.Addr().String(), "/flood", "ann")
 	up.await(t, 1)
+	for before := int64(-1); before != up.flooded.Load(); time.Sleep(200 * time.Millisecond) {
+		before = up.flooded.Load() // until nothing goes any further
+	}
 	disable(table, "ann")
 	select {
 	case <-ended:

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,8 @@ type upstream struct {
 	*httptest.Server
 	mu   sync.Mutex // guards seen
 	seen []*http.Request
+
+	flooded atomic.Int64 // bytes that a flood has got rid of
 }
 
 func newUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
