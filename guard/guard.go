@@ -387,8 +387,8 @@ func (g *Guard) logger() *slog.Logger {
 }
 
 func (g *Guard) log(message string, r *http.Request, err error) {
-	if e, ok := errors.AsType[*jeton.Error](err); ok && e.Cause != nil {
-		err = e.Cause
+	for e, ok := errors.AsType[*jeton.Error](err); ok && e.Cause != nil; e, ok = errors.AsType[*jeton.Error](err) {
+		err = e.Cause // what is shown does not say why
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // its text holds a URL
