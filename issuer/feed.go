@@ -96,6 +96,7 @@ func (r *Realm) Run(ctx context.Context) {
 	defer f.live.Store(false)
 	var reading sync.WaitGroup
 	reading.Go(func() { f.run(ctx) })
+	reading.Go(func() { r.ring.Run(ctx) }) // a key that was removed ends tokens too
 	defer reading.Wait()
 	for {
 		err := s.Follow(ctx, store.Key("realm", r.name)+"/", f.changed, f.told)

@@ -38,7 +38,8 @@ type Ring struct {
 	key   string
 	alg   jose.SignatureAlgorithm
 
-	set atomic.Pointer[set]
+	set   atomic.Pointer[set]
+	epoch atomic.Uint64
 
 	reading chan struct{} // holds one value while somebody reads the record, who owns the two below
 	loaded  time.Time     // when the record was last read, or tried to be
@@ -257,9 +258,33 @@ func (r *Ring) read(ctx context.Context, notWithin time.Duration) error {
 	}
 	r.loaded, r.failed = now, err
 	if err == nil {
-		r.set.Store(s)
+		old := r.set.Swap(s)
+		if old != nil && slices.ContainsFunc(old.order, func(kid string) bool { _, ok := s.byID[kid]; return !ok }) {
+			r.epoch.Add(1)
+		}
 	}
 	return err
+}
+
+// Epoch returns a number that changes when a key was removed: what was verified
+// before is then to be verified again.
+func (r *Ring) Epoch() uint64 { return r.epoch.Load() }
+
+// Run looks for changes once a second until ctx ends, so that Epoch is right
+// also while nobody uses the ring.
+func (r *Ring) Run(ctx context.Context) {
+	tick := time.NewTicker(reloadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			short, cancel := context.WithTimeout(ctx, 2*time.Second)
+			_ = r.load(short, reloadEvery/2) // an error is told to who needs the keys
+			cancel()
+		}
+	}
 }
 
 func (r *Ring) fetch(ctx context.Context) (*set, error) {

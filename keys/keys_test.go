@@ -196,6 +196,38 @@ func TestRotateTogether(t *testing.T) {
 	})
 }
 
+// TestEpoch: it changes with a removed key, also where nobody else uses the
+// ring, and not with a new one.
+func TestEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMemory()
+		r, other := open(t, st, "EdDSA"), open(t, st, "EdDSA")
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { other.Run(ctx) })
+		kid := header(t, sign(t, r)).KeyID
+		if err := r.Rotate(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if r.Epoch() != 0 || other.Epoch() != 0 {
+			t.Error("a new key changed the epoch")
+		}
+		if err := r.Remove(t.Context(), kid); err != nil {
+			t.Fatal(err)
+		}
+		if r.Epoch() == 0 {
+			t.Error("a removed key did not change the epoch at once")
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		if other.Epoch() == 0 {
+			t.Error("a removed key did not change the epoch elsewhere within a second")
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
 // TestJWKSHasNoSecrets: neither private parts nor HMAC keys.
 func TestJWKSHasNoSecrets(t *testing.T) {
 	for _, alg := range algs {

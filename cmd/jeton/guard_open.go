@@ -182,7 +182,7 @@ func (s *server) guardOf(u upstreamConfig) (*guard.Guard, error) {
 func (s *server) know(g *guard.Guard, realm string) {
 	r := s.realms[realm]
 	g.Revocations = r.Revocations()
-	g.Verifier = &verify.Cache{Verifier: r, Table: g.Revocations, MaxStale: g.MaxStale}
+	g.Verifier = &verify.Cache{Verifier: r, Table: g.Revocations, MaxStale: g.MaxStale, Epoch: r.Keys().Epoch}
 }
 
 // follow gives a guard what is known of the tokens of an issuer elsewhere.
