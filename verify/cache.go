@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/jws"
 	"github.com/jetonhq/jeton/revocation"
 )
 
@@ -62,7 +63,7 @@ type Cache struct {
 }
 
 // maxToken bounds a token in bytes; what is longer is not looked at.
-const maxToken = 8 << 10
+const maxToken = jws.MaxSize
 
 // A flight is a question to the Verifier that several callers wait for. The
 // answer may be read after done was closed.
