@@ -22,17 +22,16 @@ const HeaderStatus = "X-Auth-Status"
 // An asker is a proxy that asks about a call before it forwards it: where it
 // writes what the call is. Names are folded.
 type asker struct {
-	method, uri string   // required, once each; empty: those of the question itself
-	once        []string // may stand once at most
-	foreign     []string // beside those that none may send: other proxies write the same in them
-	status      func(status int) int
-	whole       bool // it writes something else for an identity header that is not there, so that one is empty
+	known   []string // each may stand once; the first two, method and URI, must; nil: those of the question itself
+	foreign []string // beside those that none may send: other proxies write the same in them
+	status  func(status int) int
+	whole   bool // it writes something else for an identity header that is not there, so that one is empty
 }
 
 // askers are the proxies that ForwardAuth knows.
 var askers = map[string]asker{ // :: name -> how it asks
 	"nginx": {
-		method: "x-original-method", uri: "x-original-uri",
+		known:   []string{"x-original-method", "x-original-uri"},
 		foreign: []string{"x-forwarded-method", "x-forwarded-uri"},
 		status:  nginxStatus,
 	},
@@ -46,7 +45,7 @@ var askers = map[string]asker{ // :: name -> how it asks
 
 func forwardedAsker(whole bool) asker {
 	return asker{
-		method: "x-forwarded-method", uri: "x-forwarded-uri", once: []string{"x-forwarded-host", "x-forwarded-proto"},
+		known:  []string{"x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto"},
 		status: func(status int) int { return status },
 		whole:  whole,
 	}
@@ -108,14 +107,11 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 			return
 		}
 		claims, err := g.Decide(asked)
-		id := http.Header{}
-		if err == nil {
-			if err = identify(id, claims); err != nil {
-				err = undecided(err)
-			}
-		}
 		if err == nil && g.Revocations != nil {
 			err = running.ended(claims)
+		}
+		if err == nil {
+			err = a.tell(w.Header(), claims)
 		}
 		if g.Decided != nil {
 			g.Decided(err)
@@ -124,40 +120,50 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 			g.refuse(out, asked, err)
 			return
 		}
-		if a.whole {
-			for _, name := range identityHeaders {
-				w.Header().Set(name, "")
-			}
-		}
-		maps.Copy(w.Header(), id)
 		w.WriteHeader(http.StatusOK)
 	}), nil
 }
 
+// tell says whose call it is, or nothing if there is an error.
+func (a *asker) tell(h http.Header, claims *jeton.Claims) error {
+	if err := identify(h, claims); err != nil {
+		return undecided(err)
+	}
+	for _, name := range identityHeaders {
+		if a.whole && h[name] == nil {
+			h[name] = []string{""}
+		}
+	}
+	return nil
+}
+
 // call returns the call that a question is about.
 func (a *asker) call(r *http.Request) (*http.Request, error) {
-	said := map[string]string{} // :: folded name -> value
+	said := make([]string, len(a.known))
+	var seen uint // bit i: a.known[i] was there
 	for name, values := range r.Header {
-		plain := dialect.FoldHeader(name)
-		switch {
-		case plain == a.method, plain == a.uri, slices.Contains(a.once, plain):
-			if _, twice := said[plain]; twice || len(values) != 1 {
-				return nil, jeton.Refuse(jeton.InvalidRequest, "the header "+plain+" stands twice")
-			}
-			said[plain] = values[0]
-		case slices.Contains(a.foreign, plain), foreign(name):
-			return nil, jeton.Refuse(jeton.InvalidRequest, "a client may not send the header "+plain)
+		if name == "" || name[0]|0x20 != 'x' {
+			continue // of no interest, and the most frequent
+		}
+		switch i := indexHeader(a.known, name); {
+		case i >= 0 && (len(values) != 1 || seen&(1<<i) != 0):
+			return nil, jeton.Refuse(jeton.InvalidRequest, "the header "+dialect.FoldHeader(name)+" stands twice")
+		case i >= 0:
+			said[i] = values[0]
+			seen |= 1 << i
+		case indexHeader(a.foreign, name) >= 0, foreign(name):
+			return nil, jeton.Refuse(jeton.InvalidRequest, "a client may not send the header "+dialect.FoldHeader(name))
 		}
 	}
 	asked := new(http.Request)
 	*asked = *r
 	asked.Body, asked.ContentLength = http.NoBody, 0
-	if a.uri == "" {
+	if len(a.known) == 0 {
 		return asked, nil
 	}
-	method, uri := said[a.method], said[a.uri]
+	method, uri := said[0], said[1]
 	if method == "" || uri == "" {
-		return nil, undecided(errors.New("guard: forward-auth: the proxy does not send " + a.method + " and " + a.uri))
+		return nil, undecided(errors.New("guard: forward-auth: the proxy does not send " + a.known[0] + " and " + a.known[1]))
 	}
 	u, err := url.ParseRequestURI(uri)
 	if err != nil || uri[0] != '/' || strings.ContainsFunc(uri, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '#' }) {
@@ -165,6 +171,11 @@ func (a *asker) call(r *http.Request) (*http.Request, error) {
 	}
 	asked.Method, asked.URL, asked.RequestURI = method, u, uri
 	return asked, nil
+}
+
+// indexHeader returns where a header is in a list of folded names, or -1.
+func indexHeader(list []string, name string) int {
+	return slices.IndexFunc(list, func(s string) bool { return sameHeader(s, name) })
 }
 
 // A refusal is an answer in whose place the proxy wants another status.

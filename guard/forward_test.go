@@ -224,3 +224,16 @@ func TestForwardAuthCaddyGetsEveryHeader(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A GraphQL call is refused, with its body or without: the API would get another
+// body than the one that was written anew.
+func TestForwardAuthRefusesGraphQL(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: users("ann"), GraphQL: &guard.GraphQL{At: "/graphql"}}
+	for _, proxy := range everyProxy {
+		for _, method := range []string{"GET", "POST"} {
+			if a := ask(t, g, proxy, method, "/graphql", "Authorization: Bearer ann", "Content-Type: application/json"); a.StatusCode != 503 {
+				t.Errorf("%s %s: %d, want 503", proxy, method, a.StatusCode)
+			}
+		}
+	}
+}

@@ -136,16 +136,18 @@ func (g *Guard) admit(c *runningCall, r *http.Request) (*http.Request, error) {
 }
 
 // identify sets the identity headers. A value that a header field cannot hold
-// as it is (RFC 9110 section 5.5) would arrive as somebody else's name.
+// as it is (RFC 9110 section 5.5) would arrive as somebody else's name; then none
+// is set.
 func identify(h http.Header, c *jeton.Claims) error {
 	values := [...]string{c.Subject, c.ClientID, c.Tenant, c.Scope.String(), c.Issuer}
-	for i, name := range identityHeaders {
-		value := values[i]
+	for i, value := range values {
 		if value != strings.TrimSpace(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return errors.New("guard: identify: a claim does not fit in the header " + name)
+			return errors.New("guard: identify: a claim does not fit in the header " + identityHeaders[i])
 		}
+	}
+	for i, value := range values {
 		if value != "" {
-			h[name] = []string{value}
+			h[identityHeaders[i]] = []string{value}
 		}
 	}
 	return nil
