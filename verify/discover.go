@@ -69,7 +69,7 @@ func parseMetadata(body []byte, issuer string) (*Metadata, error) {
 		return nil, fmt.Errorf("the metadata are %w", err)
 	}
 	if document["issuer"] != issuer {
-		return nil, errors.New("the metadata are of another issuer")
+		return nil, errors.New("the metadata are of another issuer: its URL is to be the same as there, also as to a slash at the end")
 	}
 	m := &Metadata{Issuer: issuer}
 	for name, field := range map[string]*string{

@@ -59,7 +59,7 @@ type ruleConfig struct {
 // A remoteConfig says whose tokens an upstream takes, if they are not of a realm
 // of the same file.
 type remoteConfig struct {
-	issuer   *url.URL
+	issuer   *url.URL // as its tokens and its metadata have it: a slash at the end counts
 	dialect  dialectRef
 	key      reference // to the issuer's revocations; zero: it has none to follow
 	clientID string    // with secret: for introspection; empty: none

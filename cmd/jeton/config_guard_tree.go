@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -88,7 +87,7 @@ func (c *remoteConfig) write(t *mapTree) {
 	put(t, "key", c.key.text())
 	put(t, "client_id", c.clientID)
 	put(t, "client_secret", c.secret.text())
-	put(t, "audience", cmp.Or(c.audience, strings.TrimSuffix(c.issuer.String(), "/")))
+	put(t, "audience", cmp.Or(c.audience, c.issuer.String()))
 	putList(t, "algs", c.algs)
 	putList(t, "types", c.types)
 	putDuration(t, "leeway", c.leeway)

@@ -189,7 +189,7 @@ func (s *server) know(g *guard.Guard, realm string) {
 func (s *server) follow(u upstreamConfig, g *guard.Guard) error {
 	c := u.from
 	r := &verify.Remote{
-		Issuer: c.url(), Audience: c.audience, Algs: c.algs, Types: c.types, Leeway: c.leeway,
+		Issuer: c.issuer.String(), Audience: c.audience, Algs: c.algs, Types: c.types, Leeway: c.leeway,
 		ClientID: c.clientID, MaxStale: u.maxStale, Logger: s.logger,
 	}
 	g.Verifier = r
@@ -218,9 +218,6 @@ func (s *server) follow(u upstreamConfig, g *guard.Guard) error {
 	})
 	return nil
 }
-
-// url returns the issuer as its tokens and metadata have it.
-func (c *remoteConfig) url() string { return strings.TrimSuffix(c.issuer.String(), "/") }
 
 // A follower keeps the table of a remote issuer as the issuer's own is, and
 // measures how long that takes.
