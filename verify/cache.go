@@ -47,9 +47,9 @@ type Cache struct {
 	// TTL is how long an answer is believed that Table cannot end, since there
 	// is no table or the claims have no generations. It counts from the answer,
 	// however often the token is seen. Zero: until the token expires; one that
-	// does not expire is not kept. Of one that Table can end and that does not
-	// expire, an API key, an answer is believed for [revocation.Grace]: Table
-	// forgets what concerns no access token any more.
+	// does not expire is not kept. One that Table can end is believed for
+	// [revocation.Grace]: Table forgets what concerns no access token any more,
+	// such as an API key, and does not hear of keys that were removed.
 	TTL time.Duration
 
 	// Size is how many tokens are known at most. Zero: 65,536.
@@ -245,7 +245,7 @@ func (c *Cache) ask(ctx context.Context, hash uint64, bearer jeton.Secret, f *fl
 func (c *Cache) until(e *entry, now time.Time) bool {
 	revocable := c.Table != nil && len(e.claims.Generations) > 0
 	limited, believe := c.TTL > 0 && !revocable, c.TTL
-	if revocable && e.claims.Expiry.IsZero() {
+	if revocable {
 		limited, believe = true, revocation.Grace // for so long every table remembers
 	}
 	if !e.claims.Expiry.IsZero() {

@@ -346,6 +346,27 @@ func TestRemoteRevocation(t *testing.T) {
 	})
 }
 
+// TestRemoteKeyRemoved: the issuer removed a secret key that somebody else had
+// got hold of. No event tells of the tokens that it signed, and no key set has
+// it; the issuer is asked again, however long they say that they live.
+func TestRemoteKeyRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := newIssuer(t)
+		is.at(oauthPlace, serveText(metadata(issuerURL, nil)))
+		forever := map[string]any{"jtn": revocation.Claim{Generations: map[string]uint64{"user/u": 1}}, "exp": time.Now().Add(1000 * time.Hour).Unix()}
+		is.at("/introspect", serveText(answerBut(forever)))
+		symmetric := encode(`{"alg":"HS256","kid":"h","typ":"at+jwt"}`) + "." + encode(but(forever)) + "." + encode("x")
+		r := &Remote{Issuer: issuerURL, Audience: audience, Key: jeton.NewSecret("k"), Table: &revocation.Table{}, Client: is.client()}
+		defer run(t, r.Run)()
+		r.Table.Confirm(time.Now())
+		mustTake(t, r, "the key is there", symmetric)
+		is.at("/introspect", serveText(`{"active":false}`))
+		time.Sleep(revocation.Grace)
+		r.Table.Confirm(time.Now())
+		mustRefuse(t, r, "the key was removed", symmetric)
+	})
+}
+
 // TestRemoteHearsWhatEnds: of an issuer that tells what ended no token is good
 // without a table, not even one that is known. It would be until it expires.
 func TestRemoteHearsWhatEnds(t *testing.T) {
