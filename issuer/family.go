@@ -232,7 +232,7 @@ func (fs *families) use(ctx context.Context, f *family, token jeton.Secret) (jet
 //
 // The record that says so comes before the family goes, for those who do not
 // look at the family; see feed. If that is interrupted the next use of the
-// family completes it; see renew.
+// family completes it, or at the latest who sweeps that record; see renew.
 func (fs *families) end(ctx context.Context, id string) error {
 	until := fs.feed.until(time.Now())
 	_, err := fs.store.Put(ctx, store.Record{Key: store.Key("realm", fs.realm, "ended", id), Due: until, Value: []byte(`{"v":1}`)})
@@ -240,6 +240,11 @@ func (fs *families) end(ctx context.Context, id string) error {
 		return fmt.Errorf("issuer: end a refresh family: %w", err)
 	}
 	fs.feed.add(revocation.Event{Family: id, Until: until})
+	return fs.remove(ctx, id)
+}
+
+// remove deletes the record of a family, if it is there.
+func (fs *families) remove(ctx context.Context, id string) error {
 	for {
 		r, err := fs.store.Get(ctx, fs.key(id))
 		if err == nil {
@@ -257,7 +262,8 @@ func (fs *families) end(ctx context.Context, id string) error {
 }
 
 // sweep removes what has expired under a prefix and returns how many records.
-func sweep(ctx context.Context, st store.Store, prefix string) (int, error) {
+// Before one goes, first is called if it is not nil.
+func sweep(ctx context.Context, st store.Store, prefix string, first func(store.Record) error) (int, error) {
 	const batch = 256
 	removed := 0
 	for {
@@ -266,6 +272,11 @@ func sweep(ctx context.Context, st store.Store, prefix string) (int, error) {
 			return removed, err
 		}
 		for _, r := range due {
+			if first != nil {
+				if err := first(r); err != nil {
+					return removed, err
+				}
+			}
 			err := st.Delete(ctx, r)
 			switch {
 			case err == nil:

@@ -405,8 +405,14 @@ func (r *Realm) Sweep(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("issuer: realm %s: rotate the signing key: %w", r.name, err)
 	}
 	removed := 0
-	for _, kind := range []string{"family", "revoked", "ended"} {
-		n, err := sweep(ctx, r.store, store.Key("realm", r.name, kind)+"/")
+	for kind, first := range map[string]func(store.Record) error{
+		"family": nil, "revoked": nil,
+		"ended": func(e store.Record) error { // its family may be there still: to end it was interrupted
+			_, id := r.feed.parse(e.Key)
+			return r.families.remove(ctx, id)
+		},
+	} {
+		n, err := sweep(ctx, r.store, store.Key("realm", r.name, kind)+"/", first)
 		removed += n
 		if err != nil {
 			return removed, fmt.Errorf("issuer: realm %s: sweep: %w", r.name, err)

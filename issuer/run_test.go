@@ -269,6 +269,32 @@ func TestFamilyEndInterrupted(t *testing.T) {
 	}
 }
 
+// Such a family does not come back either when nobody used it until it was
+// forgotten that it ended.
+func TestFamilyEndInterruptedLongAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var faults storetest.Faults
+		b := seeded(t, "oauth2", storetest.Faulty(store.NewMemory(), &faults), nil)
+		spent := b.password().text("refresh_token")
+		current := b.refreshWith(spent).text("refresh_token")
+		time.Sleep(defaultRetryWindow)
+		faults.Decide(func(op, key string) storetest.Fault {
+			if op == "delete" && strings.Contains(key, "/family/") {
+				return storetest.Down
+			}
+			return storetest.Healthy
+		})
+		want(t, b.refreshWith(spent), 503) // a thief has one of the two
+		faults.Set(storetest.Healthy)
+		for range 6 {
+			time.Sleep(b.lifetime / 2)
+			_, err := b.Sweep(t.Context())
+			must(t, err)
+		}
+		want(t, b.refreshWith(current), 400, jeton.InvalidGrant)
+	})
+}
+
 // Where the store cannot be followed each token is looked up in it.
 func TestRunWithoutFollower(t *testing.T) {
 	d := seeded(t, "oauth2", nil, nil).dialect
