@@ -164,6 +164,11 @@ func (c *chain) check(t testing.TB, what string) {
 				t.Errorf("%s: the API saw the token", what)
 			}
 		}
+		for name, values := range r.Trailer { // Caddy passes the names on
+			if len(values) > 0 {
+				t.Errorf("%s: the API saw a trailer %s: %q", what, name, values)
+			}
+		}
 		if r.Header.Get("X-Auth-Subject") != "id-of-guest" {
 			t.Errorf("%s: the API does not know who calls", what)
 		}
@@ -209,6 +214,7 @@ func confuse(t *testing.T, c *chain, want map[string]int) {
 		{"encoded", get("/v2/conversations/a%20b%C3%A9", ""), 200},
 		{"a body", "POST /v2/messages HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer guest\r\nContent-Length: 2\r\n\r\n{}", 200},
 		{"chunks", "POST /v2/messages HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer guest\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 200},
+		{"trailers", "POST /v2/messages HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer guest\r\nTrailer: X-Auth-Subject\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Auth-Subject: root\r\n\r\n", 200},
 		{"not canonical", get("/v2/conversations/..%2fusers", ""), want["not canonical"]},
 		{"no token", "GET " + good + " HTTP/1.1\r\nHost: front\r\n\r\n", want["no token"]},
 		{"not good", "GET " + good + " HTTP/1.1\r\nHost: front\r\nAuthorization: Bearer nope\r\n\r\n", want["not good"]},

@@ -473,33 +473,3 @@ func TestStreaming(t *testing.T) {
 		next <- struct{}{}
 	}
 }
-
-// A WebSocket is passed through, and ends when its token does.
-func TestWebSocketEndsWithItsToken(t *testing.T) {
-	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
-		_ = rw.Flush()
-		_, _ = io.Copy(io.Discard, conn)
-	})
-	v := verifier{"short": {Subject: "u", Expiry: time.Now().Add(100 * time.Millisecond)}}
-	front := httptest.NewServer((&guard.Guard{Dialect: load(t, "alvys"), Verifier: v}).Proxy(parse(t, up.URL)))
-	defer front.Close()
-	conn, err := net.Dial("tcp", front.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = io.WriteString(conn, "GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer short\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	all, _ := io.ReadAll(conn) // ends when the guard closes
-	if !bytes.Contains(all, []byte("101 Switching")) || !bytes.HasSuffix(all, []byte("hello")) {
-		t.Errorf("%q", all)
-	}
-	if seen := up.take(); len(seen) != 1 || seen[0].Header.Get("X-Auth-Subject") != "u" || seen[0].Header.Get("Authorization") != "" {
-		t.Errorf("the upstream saw %v", seen)
-	}
-}
