@@ -94,7 +94,12 @@ func TestGuardPageGo(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, file).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	key, err := os.ReadFile(filepath.Join(e.dir, "edge.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), "EDGE_KEY="+strings.TrimSpace(string(key)))
 	out := newOutput()
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -110,6 +115,11 @@ func TestGuardPageGo(t *testing.T) {
 		t.Errorf("%q\n%s", a.body, out)
 	}
 	ask(t, "GET", "http://"+listen+"/x", "", "Authorization", "Bearer "+token+"x").want(t, 401, "")
+	e.jeton(t, "client", "disable", "app", "--realm", "std")
+	eventually(t, func() (answer, bool) {
+		a := ask(t, "GET", "http://"+listen+"/x", "", "Authorization", "Bearer "+token)
+		return a, a.status == 401
+	})
 }
 
 // TestGuardPageFiles lets jeton check every configuration on the page.
@@ -121,12 +131,12 @@ func TestGuardPageFiles(t *testing.T) {
 	}
 	for i, m := range blocks {
 		dir := t.TempDir()
-		text := strings.NewReplacer("file:/run/secrets/", "file:", "support", "partners").Replace(m[1])
+		text := strings.ReplaceAll(m[1], "file:/run/secrets/", "file:")
 		if !strings.HasPrefix(text, "issuer:") {
-			text = "issuer: {realms: {partners: {dialect: web1on1}}}\n" + text
+			text = "issuer: {realms: {partners: {dialect: web1on1}, support: {dialect: iadvize}, chat: {dialect: web1on1}}}\n" + text
 		}
 		files := map[string]string{
-			"jeton.yaml": text, "schema.graphql": "type Query { users: [User] } type User { email: String }",
+			"jeton.yaml": text, "schema.graphql": "type Query { me: User users: [User] } type Mutation { x: Int } type User { email: String }", "documents.json": "{}",
 			"edge.key": strings.Repeat("k", 40), "introspection": "secret",
 		}
 		for name, text := range files {

@@ -43,11 +43,17 @@ type Remote struct {
 	ClientID     string
 	ClientSecret jeton.Secret
 
-	// Table and MaxStale are as in [Cache]. Somebody else fills the table. Without
-	// it nothing can be decided about the tokens of an issuer that tells what
+	// Table and MaxStale are as in [Cache]. Nil with a Key: one of its own, which
+	// Run keeps as the issuer's is. Another one somebody else fills. Without a
+	// table nothing can be decided about the tokens of an issuer that tells what
 	// ended before its time, as Jeton does: they would be good until they expire.
 	Table    *revocation.Table
 	MaxStale time.Duration
+
+	// Delay hears all the time how long it takes until a revocation is in the
+	// table that Run fills, and whether it was lost; see [revocation.Canary].
+	// Nil: nobody measures.
+	Delay func(delay time.Duration, lost bool)
 
 	// TTL is how long an answer is believed that no table can end: the issuer
 	// is asked again after it. Zero: 30 seconds if the issuer is asked, else
@@ -66,6 +72,7 @@ type Remote struct {
 
 	once     sync.Once
 	client   *http.Client
+	table    *revocation.Table
 	keys     *JWKS
 	jwt      *JWT
 	cache    *Cache
@@ -73,6 +80,7 @@ type Remote struct {
 	asker    atomic.Pointer[Introspection] // nil: not discovered, or there is none
 
 	mu     sync.Mutex
+	found  chan struct{} // closed when there are metadata
 	tried  chan struct{} // closed when the first look for the metadata is over
 	failed error         // of the last look
 }
@@ -87,7 +95,10 @@ func (r *Remote) start() {
 	if r.client = r.Client; r.client == nil {
 		r.client = newClient()
 	}
-	r.tried = make(chan struct{})
+	if r.table = r.Table; r.table == nil && !r.Key.IsZero() {
+		r.table = new(revocation.Table)
+	}
+	r.tried, r.found = make(chan struct{}), make(chan struct{})
 	r.failed = errors.New("verify: the issuer has not been asked yet")
 	r.keys = &JWKS{Client: r.client, Logger: r.Logger, locate: func(context.Context) (string, error) {
 		if m := r.metadata.Load(); m != nil && m.JWKSURI != "" {
@@ -96,7 +107,7 @@ func (r *Remote) start() {
 		return "", errors.New("the issuer has no key set")
 	}}
 	r.jwt = &JWT{Issuer: r.Issuer, Keys: r.keys, Audience: r.Audience, Algs: r.Algs, Types: r.Types, Leeway: r.Leeway}
-	r.cache = &Cache{Verifier: first{r}, Table: r.Table, MaxStale: r.MaxStale, Epoch: r.keys.Epoch, TTL: r.TTL, Size: r.Size}
+	r.cache = &Cache{Verifier: first{r}, Table: r.table, MaxStale: r.MaxStale, Epoch: r.keys.Epoch, TTL: r.TTL, Size: r.Size}
 	if r.asks() && r.TTL <= 0 {
 		r.cache.TTL = remoteTTL
 	}
@@ -117,7 +128,7 @@ func (r *Remote) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims
 }
 
 // deaf reports whether the issuer tells what ended, and nobody here listens.
-func (r *Remote) deaf(m *Metadata) bool { return m.RevocationsEndpoint != "" && r.Table == nil }
+func (r *Remote) deaf(m *Metadata) bool { return m.RevocationsEndpoint != "" && r.table == nil }
 
 var errDeaf = errors.New("verify: the issuer tells guards what ended, and this one has no key to be told")
 
@@ -174,18 +185,22 @@ func (f first) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, 
 	return nil, refuse()
 }
 
-// Run finds the issuer and keeps its keys fresh until ctx ends.
+// Run finds the issuer, keeps its keys fresh and, with a key, follows what ends
+// there, until ctx ends.
 func (r *Remote) Run(ctx context.Context) {
 	r.once.Do(r.start)
 	var group sync.WaitGroup
 	defer group.Wait()
+	if r.table != r.Table {
+		group.Go(func() { r.follow(ctx) })
+	}
 	fetching := false
 	for failures := 0; ; {
 		wait := rediscover
 		if err := r.discover(ctx); err == nil {
 			failures = 0
 		} else if ctx.Err() == nil {
-			wait = min(time.Second<<min(failures, 6), time.Minute)
+			wait = min(100*time.Millisecond<<min(failures, 10), time.Minute)
 			failures++
 		}
 		if m := r.metadata.Load(); m != nil && m.JWKSURI != "" && !fetching {
@@ -235,7 +250,11 @@ func (r *Remote) use(m *Metadata) {
 			Key: r.Key, ClientID: r.ClientID, ClientSecret: r.ClientSecret, Client: r.client,
 		})
 	}
-	if old := r.metadata.Swap(m); r.deaf(m) && (old == nil || !r.deaf(old)) {
+	old := r.metadata.Swap(m)
+	if old == nil {
+		close(r.found)
+	}
+	if r.deaf(m) && (old == nil || !r.deaf(old)) {
 		r.keys.logger().Error("verify: nothing is decided about the tokens of an issuer, since it tells guards what ended and this one does not listen: it needs a key of a guard there",
 			"issuer", r.Issuer)
 	}

@@ -21,12 +21,6 @@ type guardConfig struct {
 	upstreams []upstreamConfig
 }
 
-// A tlsConfig names a certificate with its chain, and its private key.
-type tlsConfig struct {
-	cert string // path
-	key  reference
-}
-
 // An upstreamConfig declares one API behind the guard, and which calls reach
 // it. Either to or forwardAuth is set.
 type upstreamConfig struct {
@@ -43,9 +37,9 @@ type upstreamConfig struct {
 	permissions dialect.Permissions // nil: the dialect's
 	graphql     *graphqlConfig      // nil: none
 
-	maxBody, maxResponse int64 // bytes; zero: the guard's own limits
-	timeout, maxStale    time.Duration
-	showAge              bool
+	maxBody, maxResponse                        int64 // bytes; zero: the guard's own limits
+	timeout, idleTimeout, callTimeout, maxStale time.Duration
+	showAge                                     bool
 
 	node yamlnode.Node
 }
@@ -173,7 +167,7 @@ func (p *parser) upstream(pair yamlnode.Pair) (u upstreamConfig, ok bool) {
 	u, n := upstreamConfig{name: p.name(pair.Key, "upstream"), node: pair.Key}, pair.Value
 	what := "upstream " + u.name
 	keys := []string{"to", "forward_auth", "from", "at", "routes", "permissions", "graphql",
-		"max_body", "max_response", "timeout", "max_stale", "show_age"}
+		"max_body", "max_response", "timeout", "idle_timeout", "call_timeout", "max_stale", "show_age"}
 	_, remote := n.Get("issuer")
 	if remote {
 		keys = append(keys, "issuer", "dialect", "key", "client_id", "client_secret", "audience", "algs", "types", "leeway")
@@ -195,7 +189,8 @@ func (p *parser) upstream(pair yamlnode.Pair) (u upstreamConfig, ok bool) {
 	p.way(n, pair.Key, what, &u)
 	p.rules(n, what, &u)
 	u.maxBody, u.maxResponse = p.bytes(n, "max_body"), p.bytes(n, "max_response")
-	u.timeout, u.maxStale = p.duration(n, "timeout"), p.duration(n, "max_stale")
+	u.timeout, u.idleTimeout, u.callTimeout = p.duration(n, "timeout"), p.duration(n, "idle_timeout"), p.duration(n, "call_timeout")
+	u.maxStale = p.duration(n, "max_stale")
 	u.showAge = p.flag(n, "show_age")
 	return u, true
 }

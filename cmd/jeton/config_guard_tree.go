@@ -76,6 +76,8 @@ func (u upstreamConfig) tree() yaml.MapSlice {
 	put(t, "max_body", u.maxBody)
 	put(t, "max_response", u.maxResponse)
 	putDuration(t, "timeout", u.timeout)
+	putDuration(t, "idle_timeout", u.idleTimeout)
+	putDuration(t, "call_timeout", u.callTimeout)
 	putDuration(t, "max_stale", u.maxStale)
 	put(t, "show_age", u.showAge)
 	return t.MapSlice

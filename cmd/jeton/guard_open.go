@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,7 +12,6 @@ import (
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/guard"
 	"github.com/jetonhq/jeton/issuer"
-	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/verify"
 )
 
@@ -52,7 +49,8 @@ func bare(err error) string { return strings.TrimPrefix(err.Error(), "guard: ") 
 func (u upstreamConfig) open(d *dialect.Dialect) (*guard.Guard, error) {
 	g := &guard.Guard{
 		Dialect: d, Realm: firstOf(u.realm, u.name), Permissions: u.permissions,
-		MaxBody: u.maxBody, MaxResponse: u.maxResponse, Timeout: u.timeout,
+		MaxBody: u.maxBody, MaxResponse: u.maxResponse,
+		Timeout: u.timeout, IdleTimeout: u.idleTimeout, CallTimeout: u.callTimeout,
 		MaxStale: u.maxStale, ShowAge: u.showAge, From: u.peers,
 	}
 	for _, r := range u.routes {
@@ -105,11 +103,11 @@ func (s *server) openGuards() error {
 	c := s.config.guard
 	f := s.front(c.listen)
 	if c.tls.cert != "" {
-		cert, err := c.tls.load()
-		if err != nil {
+		k := &keyPair{from: c.tls, logger: s.logger}
+		if err := k.read(); err != nil {
 			return err
 		}
-		f.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		f.tls = &tls.Config{GetCertificate: k.get, MinVersion: tls.VersionTLS12}
 	}
 	if c.metrics.text != "" {
 		f := s.front(c.metrics)
@@ -126,22 +124,6 @@ func (s *server) openGuards() error {
 		f.routes = append(f.routes, route{prefix: u.at, cut: true, handler: streaming(h)})
 	}
 	return nil
-}
-
-func (c tlsConfig) load() (tls.Certificate, error) {
-	key, err := c.key.read()
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	chain, err := os.ReadFile(c.cert)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("guard.tls: the certificate %s cannot be read: %w", c.cert, reason(err))
-	}
-	cert, err := tls.X509KeyPair(chain, []byte(key.Reveal()))
-	if err != nil {
-		return cert, fmt.Errorf("guard.tls: %s and the key do not go together, or are not in PEM", c.cert) // the cause may quote the key
-	}
-	return cert, nil
 }
 
 // upstream returns what stands at an upstream's place.
@@ -206,55 +188,15 @@ func (s *server) follow(u upstreamConfig, g *guard.Guard) error {
 	if r.Key, err = c.key.read(); err != nil {
 		return err
 	}
-	r.Table = new(revocation.Table)
-	g.Revocations = r.Table
-	f := &follower{remote: r, upstream: u, metrics: s.guardMetrics}
-	s.runs = append(s.runs, f.run)
+	r.Delay = s.guardMetrics.heard(u.name)
+	g.Revocations = r.Revocations()
 	s.guardMetrics.gauge("jeton_guard_revocations_age_seconds", "How old the knowledge of what ended is; -1: there is none.", u.name, func() float64 {
-		if age, ok := r.Table.Age(time.Now()); ok {
+		if age, ok := g.Revocations.Age(time.Now()); ok {
 			return age.Seconds()
 		}
 		return -1
 	})
 	return nil
-}
-
-// A follower keeps the table of a remote issuer as the issuer's own is, and
-// measures how long that takes.
-type follower struct {
-	remote   *verify.Remote
-	upstream upstreamConfig
-	metrics  *guardMetrics
-}
-
-// run follows until ctx ends.
-func (f *follower) run(ctx context.Context) {
-	m, err := f.remote.Metadata(ctx)
-	for wait := time.Second; err != nil && ctx.Err() == nil; m, err = f.remote.Metadata(ctx) {
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait): // Remote looks for it, and told why it is not there
-		}
-	}
-	if ctx.Err() != nil {
-		return
-	}
-	logger := f.remote.Logger
-	if m.RevocationsEndpoint == "" {
-		logger.Error("the issuer tells nobody what ended, so a `key` is of no use and nothing can be decided; leave `key` out", "upstream", f.upstream.name)
-		return
-	}
-	stream := &revocation.Stream{URL: m.RevocationsEndpoint, Key: f.remote.Key, Table: f.remote.Table, Logger: logger}
-	canary := &revocation.Canary{
-		URL: m.RevocationsEndpoint, Key: f.remote.Key, Table: f.remote.Table, MaxStale: f.upstream.maxStale,
-		Observe: f.metrics.heard(f.upstream.name), Logger: logger,
-	}
-	failed := make(chan error, 2)
-	go func() { failed <- canary.Run(ctx) }()
-	go func() { failed <- stream.Run(ctx) }()
-	if err := errors.Join(<-failed, <-failed); err != nil {
-		logger.Error("the issuer cannot be followed", "upstream", f.upstream.name, "err", err)
-	}
 }
 
 // issuerGuards returns the guards that may follow a realm.
