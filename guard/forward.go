@@ -100,10 +100,9 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 			problem(w, http.StatusForbidden, "this address may not ask")
 			return
 		}
-		out := &refusal{ResponseWriter: w, status: a.status}
 		asked, err := a.call(r)
 		if err != nil {
-			g.refuse(out, r, err)
+			g.refuse(&refusal{ResponseWriter: w, status: a.status}, r, err)
 			return
 		}
 		claims, err := g.Decide(asked)
@@ -117,7 +116,7 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 			g.Decided(err)
 		}
 		if err != nil {
-			g.refuse(out, asked, err)
+			g.refuse(&refusal{ResponseWriter: w, status: a.status}, asked, err)
 			return
 		}
 		w.WriteHeader(http.StatusOK)
@@ -139,8 +138,8 @@ func (a *asker) tell(h http.Header, claims *jeton.Claims) error {
 
 // call returns the call that a question is about.
 func (a *asker) call(r *http.Request) (*http.Request, error) {
-	said := make([]string, len(a.known))
-	var seen uint // bit i: a.known[i] was there
+	var said [4]string // of known
+	var seen uint      // bit i: a.known[i] was there
 	for name, values := range r.Header {
 		if name == "" || name[0]|0x20 != 'x' {
 			continue // of no interest, and the most frequent

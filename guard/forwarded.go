@@ -85,6 +85,9 @@ func within(ip netip.Addr, prefixes []netip.Prefix) bool {
 // address reads an address with or without a port. An IPv4 address that is
 // written as an IPv6 one is the IPv4 address. What is none is invalid.
 func address(s string) netip.Addr {
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return a.Addr().Unmap().WithZone("")
+	}
 	host := s
 	if h, _, err := net.SplitHostPort(s); err == nil {
 		host = h
