@@ -55,12 +55,13 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"issuer":           ". audit dialect directory keys limit revocation store strictjson",
 	"revocation":       ".",
 	"verify":           ". jws revocation strictjson",
-	"guard":            ". dialect revocation strictjson",
+	"guard":            ". dialect guard/graphql revocation",
+	"guard/graphql":    ". dialect strictjson",
 	"guard/lint":       ".",
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 
@@ -82,8 +83,8 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"github.com/go-jose/go-jose/v4":       "cmd/ keys dialect verify",
 	"github.com/golang-jwt/jwt/v5":        "jws",
 	"github.com/graph-gophers/graphql-go": "cmd/jeton/sample",
-	"github.com/vektah/gqlparser/v2":      "guard",
-	"github.com/vektah/gqlparser/v2/ast":  "guard",
+	"github.com/vektah/gqlparser/v2":      "guard/graphql",
+	"github.com/vektah/gqlparser/v2/ast":  "guard/graphql",
 
 	"github.com/prometheus/client_golang/prometheus":          "broker cmd/",
 	"github.com/prometheus/client_golang/prometheus/promhttp": "broker cmd/",

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // A GraphQL document of 2 kB as a web page's dashboard sends it, in which the
@@ -120,8 +121,8 @@ func BenchmarkGraphQL(b *testing.B) {
 	token := &oneToken{Subject: "s", Scope: jeton.Scope{"read", "news"}}
 	next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	judging := func() http.Handler {
-		return (&guard.Guard{Dialect: load(b), Verifier: token, GraphQL: &guard.GraphQL{At: "/graphql", Fields: map[string]string{
-			"Query.*": "read", "Query.me": guard.TokenSuffices, "Query.news": "news"}}}).Handler(next)
+		return (&guard.Guard{Dialect: load(b), Verifier: token, GraphQL: &guard.GraphQL{At: "/graphql", Policy: graphql.Policy{Fields: map[string]string{
+			"Query.*": "read", "Query.me": guard.TokenSuffices, "Query.news": "news"}}}}).Handler(next)
 	}
 	plain := (&guard.Guard{Dialect: load(b), Verifier: token}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))

@@ -17,6 +17,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialects"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // scopes is a verifier whose tokens are named after what they grant.
@@ -42,11 +43,12 @@ func TestGraphQL(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.Scope.Order = []string{"guest", "agent", "bot", "admin"}
+			fields := map[string]string{
+				"Query.me": guard.TokenSuffices, "Query.echo": guard.TokenSuffices, "Query.users": "agent", "Query.node": "agent", "Query.__schema": "admin",
+				"Mutation.createUser": "admin", "Subscription.ticks": "agent", "User.email": "bot",
+			}
 			g := &guard.Guard{Dialect: d, Verifier: scopes(d.Scope.Order), GraphQL: &guard.GraphQL{
-				At: "/graphql", Schema: graphQLSchema, GET: true, Fields: map[string]string{
-					"Query.me": guard.TokenSuffices, "Query.echo": guard.TokenSuffices, "Query.users": "agent", "Query.node": "agent", "Query.__schema": "admin",
-					"Mutation.createUser": "admin", "Subscription.ticks": "agent", "User.email": "bot",
-				}}}
+				At: "/graphql", GET: true, Policy: graphql.Policy{Schema: graphQLSchema, Fields: fields}}}
 			front := httptest.NewServer(g.Proxy(api))
 			defer front.Close()
 			cmd := exec.Command("node", "--test", "--test-reporter=tap", "graphql.test.js")

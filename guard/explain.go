@@ -11,6 +11,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // The kinds of rules.
@@ -154,7 +155,7 @@ type Row struct {
 // Matrix returns everything that the guard lets anybody do, sorted by path,
 // method and field; what is not in it is refused. Rules that never decide, since
 // a route names all their calls, are left out. Of the GraphQL endpoint it has
-// what [GraphQL.Rows] has: a call needs it for every field in its document. The
+// what [graphql.Policy.Rows] has: a call needs it for every field in its document. The
 // error is that of [Guard.Check].
 func (g *Guard) Matrix() (*Matrix, error) {
 	if err := g.Check(); err != nil {
@@ -209,7 +210,7 @@ func (p *policy) fields() []*rule {
 	}
 	rows := p.graphql.Rows()
 	if p.graphql.Fields == nil {
-		rows = []FieldRule{{"*", TokenSuffices}}
+		rows = []graphql.FieldRule{{Field: "*", Needs: TokenSuffices}}
 	}
 	var list []*rule
 	for _, row := range rows {

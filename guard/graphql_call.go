@@ -10,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // A rewritten call is what goes on instead of a GraphQL call that was let
@@ -76,10 +76,10 @@ type grant struct {
 // decide judges a call to the endpoint whose token is good. It reads the body,
 // once and no further than the limit.
 func (q *GraphQL) decide(r *http.Request, may grant) (*rewritten, error) {
-	if err := q.Check(); err != nil {
-		return nil, undecided(err)
+	if len(r.URL.RawQuery) > q.maxBytes() {
+		return nil, badRequest("the query of the URL cannot be read")
 	}
-	params, rest, err := q.parameters(r.URL)
+	own, rest, err := graphql.Parameters(r.URL.RawQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -87,52 +87,19 @@ func (q *GraphQL) decide(r *http.Request, may grant) (*rewritten, error) {
 	case len(r.Header["Upgrade"]) > 0:
 		return nil, badRequest("operations over a WebSocket are not taken: nobody would judge them")
 	case r.Method == http.MethodPost:
-		return q.post(r, may, params, rest)
+		return q.post(r, may, own, rest)
 	case q.GET && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		return q.get(r, may, params, rest)
+		return q.get(r, may, own, rest)
 	}
 	allow := "POST"
 	if q.GET {
 		allow = "GET, HEAD, POST"
 	}
-	return nil, &documentError{code: codeBadRequest, status: http.StatusMethodNotAllowed, allow: allow, message: "the GraphQL endpoint has no such method"}
-}
-
-// parameters takes those that are GraphQL's out of the query of a URL, and
-// writes the rest anew. A name that some server may take for one of them is
-// refused: QUERY, query[], and names of persisted documents.
-func (q *GraphQL) parameters(u *url.URL) (params, rest url.Values, err error) {
-	if u.RawQuery == "" {
-		return nil, nil, nil
-	}
-	rest, err = url.ParseQuery(u.RawQuery)
-	if err != nil || len(u.RawQuery) > q.max.bytes {
-		return nil, nil, badRequest("the query of the URL cannot be read")
-	}
-	params = url.Values{}
-	for name, values := range rest {
-		base, _, _ := strings.Cut(strings.ToLower(name), "[")
-		base, _, _ = strings.Cut(base, ".")
-		base = strings.NewReplacer("_", "", "-", "").Replace(strings.TrimSpace(base))
-		switch base {
-		case "query", "operationname", "variables", "extensions":
-			if name != map[string]string{"operationname": "operationName"}[base] && name != base || len(values) > 1 {
-				return nil, nil, badRequest("a parameter of the URL stands twice, or could be taken for another one")
-			}
-			params[name] = values
-			delete(rest, name)
-		case "id", "docid", "documentid", "queryid", "hash", "persistedquery", "sha256hash":
-			return nil, nil, badRequest("the URL names a document that is not in it")
-		}
-		if !utf8.ValidString(name) || !utf8.ValidString(strings.Join(values, "")) {
-			return nil, nil, badRequest("the query of the URL is not UTF-8")
-		}
-	}
-	return params, rest, nil
+	return nil, &statusError{badRequest("the GraphQL endpoint has no such method"), http.StatusMethodNotAllowed, allow}
 }
 
 // get judges a document in the URL.
-func (q *GraphQL) get(r *http.Request, may grant, params, rest url.Values) (*rewritten, error) {
+func (q *GraphQL) get(r *http.Request, may grant, own, rest url.Values) (*rewritten, error) {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if media != "application/json" && r.Header.Get("Apollo-Require-Preflight") == "" && r.Header.Get("X-Apollo-Operation-Name") == "" {
 		return nil, badRequest("a GET needs the header Apollo-Require-Preflight or X-Apollo-Operation-Name, which no web page sends unasked")
@@ -140,59 +107,28 @@ func (q *GraphQL) get(r *http.Request, may grant, params, rest url.Values) (*rew
 	if r.Body != nil && r.Body != http.NoBody {
 		return nil, badRequest("a GET has no body")
 	}
-	var e envelope
-	if text := params.Get("query"); text != "" {
-		e.query = string(appendJSON(nil, text))
-	}
-	e.operation = params.Get("operationName")
-	for _, p := range []struct {
-		name string
-		to   *string
-	}{{"variables", &e.variables}, {"extensions", &e.extensions}} {
-		reader := jsonReader{s: params.Get(p.name)}
-		if reader.s == "" {
-			continue
-		}
-		var err error
-		if *p.to, err = reader.value(1); err == nil {
-			err = reader.end()
-		}
-		if err != nil {
-			return nil, badRequest("the parameter " + p.name + " is not good JSON")
-		}
-	}
-	j, err := q.document(&e)
+	call, err := q.ReadParameters(own)
 	if err != nil {
 		return nil, err
 	}
-	if j.kind != "query" {
-		return nil, &documentError{code: codeBadRequest, status: http.StatusMethodNotAllowed, allow: "POST", message: "a GET can only execute a query, not a " + j.kind}
+	if call.Kind() != "query" {
+		return nil, &statusError{badRequest("a GET can only execute a query, not a " + call.Kind()), http.StatusMethodNotAllowed, "POST"}
 	}
-	if errs := q.permit(may, []*judgement{j}); errs != nil {
-		return nil, errs[0]
+	if err := call.Permit(may.scope, may.rule); err != nil {
+		return nil, err
 	}
-	text, _ := unquote(string(j.query)) // was made by quoting
-	if rest == nil {
-		rest = url.Values{}
-	}
-	rest.Set("query", text)
-	for name, value := range map[string]string{"operationName": e.operation, "variables": e.variables, "extensions": e.extensions} {
-		if value != "" {
-			rest.Set(name, value)
-		}
-	}
-	return &rewritten{query: rest.Encode()}, nil
+	return &rewritten{query: call.Query(rest)}, nil
 }
 
 // post judges the documents of a body.
-func (q *GraphQL) post(r *http.Request, may grant, params, rest url.Values) (*rewritten, error) {
-	if len(params) > 0 {
+func (q *GraphQL) post(r *http.Request, may grant, own, rest url.Values) (*rewritten, error) {
+	if len(own) > 0 {
 		return nil, badRequest("the call has GraphQL parameters in its URL and a body")
 	}
 	if err := isJSON(r.Header); err != nil {
 		return nil, err
 	}
-	limit := int64(q.max.bytes)
+	limit := int64(q.maxBytes())
 	if may.maxBody > 0 {
 		limit = min(limit, may.maxBody)
 	}
@@ -200,43 +136,14 @@ func (q *GraphQL) post(r *http.Request, may grant, params, rest url.Values) (*re
 	if err != nil {
 		return nil, err
 	}
-	envelopes, batch, err := q.envelopes(body)
+	call, err := q.ReadBody(body)
 	if err != nil {
-		return nil, badRequest(err.Error())
+		return nil, err
 	}
-	judgements, errs := make([]*judgement, len(envelopes)), make(batchError, len(envelopes))
-	size, good := 2, true
-	for i := range envelopes {
-		e := &envelopes[i]
-		j, err := q.document(e)
-		if err != nil {
-			errs[i], good = err, false
-			continue
-		}
-		judgements[i] = j
-		size += 64 + len(j.query) + len(e.operation) + len(e.variables) + len(e.extensions)
+	if err := call.Permit(may.scope, may.rule); err != nil {
+		return nil, err
 	}
-	if good {
-		errs = q.permit(may, judgements)
-	}
-	switch {
-	case errs == nil:
-	case batch:
-		return nil, errs
-	default:
-		return nil, errs[0]
-	}
-	out := make([]byte, 0, size)
-	for i := range envelopes {
-		if batch {
-			out = append(out, "[,"[min(i, 1)])
-		}
-		out = envelopes[i].append(out, judgements[i])
-	}
-	if batch {
-		out = append(out, ']')
-	}
-	return &rewritten{query: rest.Encode(), body: out}, nil
+	return &rewritten{query: rest.Encode(), body: call.Body()}, nil
 }
 
 // isJSON demands the one media type that no web page can send without asking
@@ -248,11 +155,11 @@ func isJSON(h http.Header) error {
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	charset, hasCharset := params["charset"]
 	if err != nil || len(h["Content-Type"]) > 1 || media != "application/json" || hasCharset && !strings.EqualFold(charset, "utf-8") {
-		return &documentError{code: codeBadRequest, status: http.StatusUnsupportedMediaType, message: "a POST has to be application/json"}
+		return &statusError{error: badRequest("a POST has to be application/json"), status: http.StatusUnsupportedMediaType}
 	}
 	for _, value := range h["Content-Encoding"] {
 		if value != "" && !strings.EqualFold(value, "identity") {
-			return &documentError{code: codeBadRequest, status: http.StatusUnsupportedMediaType, message: "the body is compressed"}
+			return &statusError{error: badRequest("the body is compressed"), status: http.StatusUnsupportedMediaType}
 		}
 	}
 	return nil
@@ -261,12 +168,12 @@ func isJSON(h http.Header) error {
 // readBody reads a body of at most so many bytes. It ends when the server's
 // deadline for the client does.
 func readBody(r *http.Request, limit int64) (string, error) {
-	tooLarge := &documentError{code: codeBadRequest, status: http.StatusRequestEntityTooLarge, message: "the body is too large"}
+	tooLarge := &statusError{error: badRequest("the body is too large"), status: http.StatusRequestEntityTooLarge}
 	if r.ContentLength > limit {
 		return "", tooLarge
 	}
 	if r.Body == nil {
-		return "", errJSON
+		return "", nil
 	}
 	b := bodies.Get().(*bytes.Buffer)
 	defer func() {
@@ -282,74 +189,8 @@ func readBody(r *http.Request, limit int64) (string, error) {
 	if err != nil {
 		return "", badRequest("the body ended early")
 	}
-	if !utf8.Valid(b.Bytes()) {
-		return "", badRequest("the body is not UTF-8")
-	}
 	return b.String(), nil
 }
 
 // bodies are buffers that they are read into.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// A documentKey is what a judgement follows from. The policy is the same as long
-// as a GraphQL lives.
-type documentKey struct{ query, operation string }
-
-// document returns the judgement of what an envelope asks for.
-func (q *GraphQL) document(e *envelope) (*judgement, error) {
-	switch {
-	case e.variables != "" && e.variables[0] != '{':
-		return nil, &documentError{code: codeUserInput, message: "variables are not an object"}
-	case e.operation != "" && !isName(e.operation):
-		return nil, badRequest("operationName is not a name")
-	}
-	if err := e.takeHash(); err != nil {
-		return nil, err
-	}
-	if err := q.persisted(e); err != nil {
-		return nil, err
-	}
-	j, ok := q.known.get(documentKey{e.query, e.operation}, maxKnown)
-	if !ok {
-		source, good := unquote(e.query)
-		if !good {
-			return nil, badRequest(errJSON.Error())
-		}
-		j = q.judge(source, e.operation)
-		key := documentKey{strings.Clone(e.query), strings.Clone(e.operation)}
-		q.known.put(key, j, 512+len(e.query)+len(e.operation)+len(j.query), maxKnown)
-	}
-	if j.err != nil {
-		return nil, j.err
-	}
-	if e.hash != "" {
-		q.named.put(strings.Clone(e.hash), strings.Clone(e.query), 256+len(e.query), maxNamed)
-	}
-	return j, nil
-}
-
-// permit holds all documents of a call against the limits and the token. One
-// that may not be executed keeps the others from it. Nil: all may.
-func (q *GraphQL) permit(may grant, documents []*judgement) batchError {
-	var sum cost
-	for _, j := range documents {
-		sum.add(j.cost)
-	}
-	over := sum.over(q.max)
-	var errs batchError
-	for i, j := range documents {
-		err := error(over)
-		if over == nil {
-			refusal := j.permitted(may)
-			if refusal == nil {
-				continue
-			}
-			err = refusal
-		}
-		if errs == nil {
-			errs = make(batchError, len(documents))
-		}
-		errs[i] = err
-	}
-	return errs
-}

@@ -9,97 +9,65 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
-// The codes in extensions.code of a GraphQL error. They are Apollo's, whose
-// clients know them, and one of our own.
+// The codes in extensions.code of a GraphQL error that package graphql does not
+// know: Apollo's, and one of our own.
 const (
 	codeUnauthenticated = "UNAUTHENTICATED"
 	codeForbidden       = "FORBIDDEN"
-	codeBadRequest      = "BAD_REQUEST"
-	codeUserInput       = "BAD_USER_INPUT"
-	codeParse           = "GRAPHQL_PARSE_FAILED"
-	codeInvalid         = "GRAPHQL_VALIDATION_FAILED"
-	codeOperation       = "OPERATION_RESOLUTION_FAILURE"
-	codeNotPersisted    = "PERSISTED_QUERY_NOT_FOUND"
 	codeInternal        = "INTERNAL_SERVER_ERROR"
 	codeBatch           = "BATCH_REFUSED" // another document of the batch was
 )
 
-// A documentError says what is wrong with a GraphQL call whose token is good.
-type documentError struct {
-	code    string
-	message string // shows nothing of the call but names of fields
-	status  int    // zero: 400
-	allow   string // with 405
+// A statusError is an error of a GraphQL call whose answer has a status of its
+// own.
+type statusError struct {
+	error  // a *graphql.Error
+	status int
+	allow  string // with 405
 }
 
-// Error returns the message.
-func (e *documentError) Error() string { return e.message }
+// Unwrap returns the error.
+func (e *statusError) Unwrap() error { return e.error }
 
-func invalid(message string) *documentError {
-	return &documentError{code: codeInvalid, message: message}
-}
-
-func badRequest(message string) *documentError {
-	return &documentError{code: codeBadRequest, message: message}
+func badRequest(message string) error {
+	return &graphql.Error{Code: graphql.BadRequest, Message: message}
 }
 
 // ofDocument returns the error of a call whose token is good, and nil for one
 // that is the dialect's to write.
-func ofDocument(err error) *documentError {
+func ofDocument(err error) *graphql.Error {
 	if _, ok := errors.AsType[*jeton.Error](err); ok {
 		return nil
 	}
-	e, _ := errors.AsType[*documentError](err)
+	e, _ := errors.AsType[*graphql.Error](err)
 	return e
-}
-
-func asDocumentError(err error) *documentError {
-	if e, ok := errors.AsType[*documentError](err); ok {
-		return e
-	}
-	return badRequest(err.Error())
-}
-
-// A batchError says what is wrong with each document of a batch.
-type batchError []error // :: nil where nothing is
-
-// Error returns what is wrong with the first that something is wrong with.
-func (e batchError) Error() string { return e.first().Error() }
-
-// Unwrap returns the first error.
-func (e batchError) Unwrap() error { return e.first() }
-
-func (e batchError) first() error {
-	for _, err := range e {
-		if err != nil {
-			return err
-		}
-	}
-	return errors.New("guard: graphql: a batch without an error")
 }
 
 // refuseGraphQL answers a call to the GraphQL endpoint with GraphQL errors. What
 // is wrong with its token has the status and the challenge of the dialect.
 func (g *Guard) refuseGraphQL(w http.ResponseWriter, r *http.Request, err error) {
 	probe := &statusOnly{header: w.Header(), status: http.StatusBadRequest}
-	if e := ofDocument(err); e == nil {
+	own, hasOwn := errors.AsType[*statusError](err)
+	switch e := ofDocument(err); {
+	case e == nil:
 		g.Dialect.WriteCallError(probe, g.realm(), err)
-	} else {
-		if e.status != 0 {
-			probe.status = e.status
+	case hasOwn:
+		probe.status = own.status
+		if own.allow != "" {
+			w.Header().Set("Allow", own.allow)
 		}
-		if e.allow != "" {
-			w.Header().Set("Allow", e.allow)
-		}
+	case e.Code == graphql.NotPersisted:
+		probe.status = http.StatusOK // Apollo's clients expect it before they send the document
 	}
 	var answer any = g.graphQLErrors(err)
-	if batch, ok := errors.AsType[batchError](err); ok {
+	if batch, ok := errors.AsType[graphql.BatchError](err); ok {
 		list := make([]any, len(batch))
 		for i, e := range batch {
 			if e == nil {
-				e = &documentError{code: codeBatch, message: "not executed: another operation of the batch was refused"}
+				e = &graphql.Error{Code: codeBatch, Message: "not executed: another operation of the batch was refused"}
 			}
 			list[i] = g.graphQLErrors(e)
 		}
@@ -141,7 +109,7 @@ func (g *Guard) graphQLErrors(err error) map[string][]graphQLError {
 	refusal, isRefusal := errors.AsType[*jeton.Error](err)
 	switch {
 	case e != nil:
-		out.Message, out.Extensions.Code = e.message, e.code
+		out.Message, out.Extensions.Code = e.Message, e.Code
 	case errors.Is(err, dialect.ErrNoCredentials):
 		out.Message, out.Extensions.Code = "the call carries no access token", codeUnauthenticated
 	case isRefusal:
@@ -155,7 +123,7 @@ func (g *Guard) graphQLErrors(err error) map[string][]graphQLError {
 		case jeton.InsufficientScope:
 			out.Extensions.Code = codeForbidden
 		case jeton.InvalidRequest, jeton.SlowDown:
-			out.Extensions.Code = codeBadRequest
+			out.Extensions.Code = graphql.BadRequest
 		}
 	default:
 		out.Message, out.Extensions.Code = "the call could not be decided; try again later", codeInternal

@@ -10,6 +10,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // Refusals read as the clients of both sides expect: a GraphQL error with a code,
@@ -29,7 +30,7 @@ func TestGraphQLErrors(t *testing.T) {
 		{"alvys", "admin", "", `{"query":"{ secrets { text } }"}`, 403, "FORBIDDEN", `error="insufficient_scope"`},
 		{"alvys", "admin", "application/graphql-response+json, application/json;q=0.9", `{"query":"{"}`, 400, "GRAPHQL_PARSE_FAILED", ""},
 	} {
-		g := &guard.Guard{Dialect: load(t, tt.dialect), Verifier: people(), GraphQL: &guard.GraphQL{At: "/graphql", Schema: shopSchema, Fields: shopFields}}
+		g := &guard.Guard{Dialect: load(t, tt.dialect), Verifier: people(), GraphQL: &guard.GraphQL{At: "/graphql", Policy: graphql.Policy{Schema: shopSchema, Fields: shopFields}}}
 		r := httptest.NewRequest("POST", "/graphql", strings.NewReader(tt.body))
 		r.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {tt.accept}}
 		if tt.token != "" {
@@ -51,7 +52,7 @@ func TestGraphQLErrors(t *testing.T) {
 	// A dialect's own words and status are used here too.
 	d := load(t, "alvys")
 	d.Errors = map[jeton.Code]dialect.Refusal{jeton.InsufficientScope: {Status: 409, Description: "ask the owner"}}
-	own := newShop(t, &guard.GraphQL{Fields: shopFields, Schema: shopSchema})
+	own := newShop(t, &guard.GraphQL{Policy: graphql.Policy{Fields: shopFields, Schema: shopSchema}})
 	own.Handler = guardOf(t, own, &guard.Guard{Dialect: d, Verifier: people()})
 	if status, code, _ := own.query(t, "guest", `{ users { id } }`); status != 409 || code != "FORBIDDEN" {
 		t.Errorf("a dialect with a status of its own: %d %s", status, code)

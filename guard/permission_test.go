@@ -13,6 +13,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // No method and no caller that only looks is a way around the table: what GET
@@ -72,7 +73,7 @@ func TestMethodsHaveNoPass(t *testing.T) {
 func TestWideRoutesAreNotForGraphQL(t *testing.T) {
 	for _, lines := range []string{"* /{rest...} -> token", "* /{x} -> token\n* /{x}/{rest...} -> token"} {
 		g := &guard.Guard{Dialect: load(t, "oauth2"), Verifier: people(), Routes: parseRoutes(t, lines+"\nGET /graphql/schema.json -> token"),
-			GraphQL: &guard.GraphQL{At: "/graphql", Fields: map[string]string{"Query.a": "scope-of-nobody"}}}
+			GraphQL: &guard.GraphQL{At: "/graphql", Policy: graphql.Policy{Fields: map[string]string{"Query.a": "scope-of-nobody"}}}}
 		if err := g.Check(); err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +102,7 @@ func TestWideRoutesAreNotForGraphQL(t *testing.T) {
 	if err := g.Check(); err == nil || !strings.Contains(err.Error(), "the document decides") {
 		t.Errorf("a route for the endpoint itself: %v", err)
 	}
-	g = &guard.Guard{Dialect: load(t, "oauth2"), GraphQL: &guard.GraphQL{At: "/graphql", MaxDepth: -1}}
+	g = &guard.Guard{Dialect: load(t, "oauth2"), GraphQL: &guard.GraphQL{At: "/graphql", Policy: graphql.Policy{MaxDepth: -1}}}
 	if err := g.Check(); err == nil || !strings.Contains(err.Error(), "negative") {
 		t.Errorf("a setting of GraphQL that is not good: %v", err)
 	}
@@ -189,7 +190,7 @@ func TestMatrixRows(t *testing.T) {
 	g := &guard.Guard{
 		Dialect: load(t, "web1on1"), Permissions: dialect.Permissions{"users": {"list": "bot", "odd": "agent"}},
 		Routes:  parseRoutes(t, "GET /v2/{x} -> token\nPOST /z -> scope:admin"),
-		GraphQL: &guard.GraphQL{At: "/graphql", Fields: map[string]string{"Query.users": "agent", "Query.me": "token"}},
+		GraphQL: &guard.GraphQL{At: "/graphql", Policy: graphql.Policy{Fields: map[string]string{"Query.users": "agent", "Query.me": "token"}}},
 	}
 	m, err := g.Matrix()
 	if err != nil {

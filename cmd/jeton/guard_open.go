@@ -11,6 +11,7 @@ import (
 
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/guard/graphql"
 	"github.com/jetonhq/jeton/issuer"
 	"github.com/jetonhq/jeton/verify"
 )
@@ -71,12 +72,12 @@ func (u upstreamConfig) open(d *dialect.Dialect) (*guard.Guard, error) {
 
 // open reads the schema and the persisted documents.
 func (c *graphqlConfig) open() (*guard.GraphQL, error) {
-	q := &guard.GraphQL{
-		At: c.at, Fields: c.fields, GET: c.get, Introspection: c.introspection,
-		MaxBytes: c.limits["bytes"], MaxTokens: c.limits["tokens"], MaxDepth: c.limits["depth"],
-		MaxComplexity: c.limits["complexity"], MaxAliases: c.limits["aliases"], MaxRootFields: c.limits["root_fields"],
+	q := &guard.GraphQL{At: c.at, GET: c.get, MaxBytes: c.limits["bytes"], Policy: graphql.Policy{
+		Fields: c.fields, Introspection: c.introspection,
+		MaxTokens: c.limits["tokens"], MaxDepth: c.limits["depth"], MaxComplexity: c.limits["complexity"],
+		MaxAliases: c.limits["aliases"], MaxRootFields: c.limits["root_fields"],
 		MaxBatch: c.limits["batch"], MaxDirectives: c.limits["directives"],
-	}
+	}}
 	if c.schema != "" {
 		src, err := os.ReadFile(c.schema)
 		if err != nil {

@@ -1,4 +1,4 @@
-package guard
+package graphql
 
 import (
 	"strconv"
@@ -98,7 +98,7 @@ const (
 
 func (p *parser) fail(message string) error {
 	if p.err == nil {
-		p.err = &documentError{code: codeParse, message: message}
+		p.err = &Error{Code: ParseFailed, Message: message}
 	}
 	p.kind, p.text = lexEnd, ""
 	return p.err

@@ -1,21 +1,22 @@
-package guard
+package graphql
 
 import (
 	"slices"
 	"strings"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
 )
 
 // A judgement is what a document with a chosen operation asks for, and how it
 // goes on. It says nothing about who asks, so it is kept for all who do. It does
 // not change.
 type judgement struct {
-	err     *documentError // not nil: nobody may ask that, and the rest is zero
-	kind    string         // query, mutation or subscription
-	query   []byte         // what goes on, as JSON
-	needs   []need         // one for each scope, in the order of the document
-	unnamed string         // a field that no permission is defined for, or nothing
+	err     *Error // not nil: nobody may ask that, and the rest is zero
+	kind    string // query, mutation or subscription
+	query   []byte // what goes on, as JSON
+	needs   []need // one for each scope, in the order of the document
+	unnamed string // a field that no permission is defined for, or nothing
 	cost    cost
 }
 
@@ -38,7 +39,7 @@ func (c *cost) add(o cost) {
 }
 
 // over says which limit a call goes beyond, or nil.
-func (c cost) over(m limits) *documentError {
+func (c cost) over(m limits) *Error {
 	for _, l := range []struct {
 		what    string
 		is, may int
@@ -54,18 +55,18 @@ func (c cost) over(m limits) *documentError {
 }
 
 // judge works out what a document asks for.
-func (q *GraphQL) judge(source, operation string) *judgement {
-	doc, err := parseDocument(source, q.max.tokens)
+func (p *Policy) judge(source, operation string) *judgement {
+	doc, err := parseDocument(source, p.max.tokens)
 	if err != nil {
-		return &judgement{err: asDocumentError(err)}
+		return &judgement{err: asError(err)}
 	}
-	w := &walk{q: q, doc: doc, out: &judgement{}, fragments: map[string]int{}, seen: make([][2]state, len(doc.defs))}
+	w := &walk{policy: p, doc: doc, out: &judgement{}, fragments: map[string]int{}, seen: make([][2]state, len(doc.defs))}
 	chosen, err := w.choose(operation)
 	if err == nil {
 		err = w.operation(chosen)
 	}
 	if err != nil {
-		return &judgement{err: asDocumentError(err)}
+		return &judgement{err: asError(err)}
 	}
 	w.out.cost.tokens = doc.tokens
 	text := make([]byte, 0, len(doc.text))
@@ -78,7 +79,7 @@ func (q *GraphQL) judge(source, operation string) *judgement {
 
 // A walk goes through the chosen operation of a document.
 type walk struct {
-	q         *GraphQL
+	policy    *Policy
 	doc       *document
 	out       *judgement
 	fragments map[string]int // :: name -> definition
@@ -118,9 +119,9 @@ func (w *walk) choose(operation string) (int, error) {
 	case nameless && len(operations) > 1:
 		return 0, invalid("an operation without a name stands beside others")
 	case chosen < 0:
-		return 0, &documentError{code: codeOperation, message: "the document has no such operation"}
+		return 0, &Error{Code: OperationUnresolved, Message: "the document has no such operation"}
 	case operation == "" && len(operations) > 1:
-		return 0, &documentError{code: codeOperation, message: "the document has several operations and operationName chooses none"}
+		return 0, &Error{Code: OperationUnresolved, Message: "the document has several operations and operationName chooses none"}
 	}
 	return chosen, nil
 }
@@ -128,7 +129,7 @@ func (w *walk) choose(operation string) (int, error) {
 func (w *walk) operation(i int) error {
 	d := w.doc.defs[i]
 	w.out.kind = d.kind
-	root := w.q.rules.roots[d.kind]
+	root := w.policy.rules.roots[d.kind]
 	if root == nil {
 		return invalid("the schema has no " + d.kind)
 	}
@@ -212,12 +213,12 @@ func (w *walk) ask(name string, t *typeRule) (*typeRule, error) {
 		if name == "__typename" {
 			return scalar, nil
 		}
-		scopes := w.q.rules.meta[name]
+		scopes := w.policy.rules.meta[name]
 		if scopes == nil {
 			return nil, invalid("introspection is not allowed")
 		}
 		w.need(scopes, name)
-		return w.q.rules.types[map[string]string{"__schema": "__Schema", "__type": "__Type"}[name]], nil
+		return w.policy.rules.types[map[string]string{"__schema": "__Schema", "__type": "__Type"}[name]], nil
 	}
 	if t == nil {
 		return nil, nil
@@ -250,10 +251,10 @@ func (w *walk) need(scopes []string, field string) {
 // narrow returns the type that a fragment is on, where t is expected. Without a
 // schema a fragment at the root is on the root type, whatever it says.
 func (w *walk) narrow(t *typeRule, on string) (*typeRule, error) {
-	if w.q.rules.types == nil {
+	if w.policy.rules.types == nil {
 		return t, nil
 	}
-	narrow := w.q.rules.types[on]
+	narrow := w.policy.rules.types[on]
 	if narrow == nil || narrow.leaf {
 		return nil, invalid("a fragment is on a type that the schema does not have, or that has no fields")
 	}
@@ -321,24 +322,25 @@ func shown(t *typeRule, field string) string {
 	return name[:min(len(name), 100)]
 }
 
-// permitted returns an insufficient_scope if a token may not do what was asked.
-func (j *judgement) permitted(may grant) *jeton.Error {
+// permitted returns an insufficient_scope if a scope does not suffice for what
+// was asked.
+func (j *judgement) permitted(scope jeton.Scope, rule dialect.ScopeRule) *jeton.Error {
 	if j.unnamed != "" {
 		return jeton.Refuse(jeton.InsufficientScope, "no permission is defined for the field "+j.unnamed)
 	}
 	var lacks jeton.Scope
 	field := ""
 	for _, n := range j.needs {
-		if may.rule.Grants(may.scope, n.scope) {
+		if rule.Grants(scope, n.scope) {
 			continue
 		}
 		if lacks == nil {
 			field = n.field
 		}
-		if may.rule.Grants(lacks, n.scope) {
+		if rule.Grants(lacks, n.scope) {
 			continue // what is lacking already includes it
 		}
-		lacks = append(slices.DeleteFunc(lacks, func(s string) bool { return may.rule.Grants(jeton.Scope{n.scope}, s) }), n.scope)
+		lacks = append(slices.DeleteFunc(lacks, func(s string) bool { return rule.Grants(jeton.Scope{n.scope}, s) }), n.scope)
 	}
 	if lacks == nil {
 		return nil

@@ -1,4 +1,4 @@
-package guard
+package graphql
 
 import (
 	"errors"
@@ -44,8 +44,8 @@ type fieldRule struct {
 // The root types by their names in the table.
 var rootKinds = map[string]string{"Query": "query", "Mutation": "mutation", "Subscription": "subscription"}
 
-func newRules(q *GraphQL) (*fieldRules, error) {
-	table, err := readFields(q.Fields)
+func newRules(p *Policy) (*fieldRules, error) {
+	table, err := readFields(p.Fields)
 	if err != nil {
 		return nil, err
 	}
@@ -53,18 +53,18 @@ func newRules(q *GraphQL) (*fieldRules, error) {
 	for _, name := range []string{"__schema", "__type"} {
 		if scope := table["Query"][name]; scope != "" {
 			r.meta[name] = needs(nil, scope)
-		} else if q.Introspection {
+		} else if p.Introspection {
 			r.meta[name] = []string{}
 		}
 	}
-	if q.Schema == "" {
-		return r, r.byName(table, q.Fields == nil)
+	if p.Schema == "" {
+		return r, r.byName(table, p.Fields == nil)
 	}
-	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema", Input: q.Schema})
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema", Input: p.Schema})
 	if err != nil {
 		return nil, fmt.Errorf("the schema: %w", err)
 	}
-	return r, r.bySchema(schema, table, q.Fields == nil)
+	return r, r.bySchema(schema, table, p.Fields == nil)
 }
 
 // readFields takes the names of a permission table apart.

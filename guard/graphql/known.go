@@ -1,8 +1,8 @@
-package guard
+package graphql
 
 import "sync"
 
-// What a GraphQL remembers, in bytes: of documents that it judged, and of those
+// What a Policy remembers, in bytes: of documents that it judged, and of those
 // that callers registered under their hash. One that is larger than an eighth is
 // not remembered.
 const (

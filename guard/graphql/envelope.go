@@ -1,11 +1,10 @@
-package guard
+package graphql
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"strings"
 
 	"github.com/jetonhq/jeton/strictjson"
@@ -21,15 +20,15 @@ type envelope struct {
 	hash       string // of extensions.persistedQuery, which is taken out; empty: none
 }
 
-// envelopes takes a body apart.
-func (q *GraphQL) envelopes(body string) (list []envelope, batch bool, err error) {
+// envelopes takes a body apart. Nothing is judged yet.
+func (p *Policy) envelopes(body string) (list []judged, batch bool, err error) {
 	r := &jsonReader{s: body}
 	one := func() error {
-		if len(list) == q.max.batch {
+		if len(list) == p.max.batch {
 			return errors.New("the batch has too many operations")
 		}
-		list = append(list, envelope{})
-		return list[len(list)-1].read(r)
+		list = append(list, judged{})
+		return list[len(list)-1].said.read(r)
 	}
 	if batch = r.space() == '['; batch {
 		err = r.list(one)
@@ -158,7 +157,7 @@ func namesHash(object string) (found bool) {
 }
 
 // persisted finds the document of a hash, or holds one that is there against it.
-func (q *GraphQL) persisted(e *envelope) error {
+func (p *Policy) persisted(e *envelope) error {
 	switch {
 	case e.query == "" && e.hash == "" || e.query == `""`:
 		return badRequest("the call has no query")
@@ -169,11 +168,10 @@ func (q *GraphQL) persisted(e *envelope) error {
 			return badRequest("the hash is not that of the query")
 		}
 	default:
-		if source, ok := q.Persisted[e.hash]; ok {
+		if source, ok := p.Persisted[e.hash]; ok {
 			e.query = string(appendJSON(nil, source))
-		} else if e.query, ok = q.named.get(e.hash, maxNamed); !ok {
-			// 200 is what Apollo's clients expect before they send the document.
-			return &documentError{code: codeNotPersisted, status: http.StatusOK, message: "PersistedQueryNotFound"}
+		} else if e.query, ok = p.named.get(e.hash, maxNamed); !ok {
+			return &Error{Code: NotPersisted, Message: "PersistedQueryNotFound"}
 		}
 	}
 	return nil
