@@ -130,8 +130,14 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	if c.Rate == nil {
 		r.limits.rate = c.Dialect.Rate
 	}
-	var err error
-	if r.ring, err = keys.Open(ctx, c.Store, store.Key("realm", c.Name, "keys"), first(c.Alg, c.Dialect.Alg)); err != nil {
+	err := r.feed.readLifetime(ctx)
+	if err == nil {
+		// So that a key outlives its tokens, and those that another process still
+		// signs with it.
+		retention := time.Duration(r.feed.longest.Load()) + time.Hour
+		r.ring, err = keys.Open(ctx, c.Store, store.Key("realm", c.Name, "keys"), first(c.Alg, c.Dialect.Alg), retention)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
 	}
 	order := c.Dialect.Scope.Order
@@ -141,16 +147,10 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	r.directory, err = directory.Open(ctx, c.Store, c.Audit, c.Name, directory.Settings{
 		Tenanted: c.Dialect.Login.Has("tenant_id"), Scopes: order, ScopeRequiredForKeys: len(order) > 0,
 	})
-	if err == nil {
-		r.directory.Raised = r.feed.raised
-		err = r.feed.readLifetime(ctx)
-		// So that a key outlives its tokens, and those that another process still
-		// signs with it.
-		r.ring.Retention = time.Duration(r.feed.longest.Load()) + time.Hour
-	}
 	if err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
 	}
+	r.directory.Raised = r.feed.raised
 	return r, nil
 }
 

@@ -209,7 +209,27 @@ func TestLifetimeShortenedKeepsKeys(t *testing.T) {
 		long.stop()
 		b := open(t, "oauth2", st, func(c *Config) { c.Lifetime = 5 * time.Minute })
 		must(t, b.Keys().Rotate(t.Context(), time.Now()))
+		b.stop()
 		time.Sleep(23 * time.Hour)
+		if _, err := b.Sweep(t.Context()); err != nil || !b.good(token) {
+			t.Errorf("the token is not good (%v)", err)
+		}
+	})
+}
+
+// So it is where they live long and another algorithm is chosen.
+func TestAlgChangedKeepsKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMemory()
+		config := func(alg string) func(*Config) {
+			return func(c *Config) { c.Lifetime, c.Alg = 100*time.Hour, alg }
+		}
+		b := seeded(t, "oauth2", st, config("ES256"))
+		token := b.token()
+		b.stop()
+		b = open(t, "oauth2", st, config("EdDSA"))
+		b.stop()
+		time.Sleep(99 * time.Hour)
 		if _, err := b.Sweep(t.Context()); err != nil || !b.good(token) {
 			t.Errorf("the token is not good (%v)", err)
 		}

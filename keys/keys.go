@@ -29,14 +29,10 @@ import (
 // each that is in use looks for changes once a second. Open makes one. It is
 // safe for concurrent use.
 type Ring struct {
-	// Retention is how long a key is accepted after it stopped signing; it is
-	// to be at least the longest lifetime of a token. Zero means 48 hours.
-	// Set it before use.
-	Retention time.Duration
-
-	store store.Store
-	key   string
-	alg   jose.SignatureAlgorithm
+	store     store.Store
+	key       string
+	alg       jose.SignatureAlgorithm
+	retention time.Duration // how long a key is accepted after it stopped signing
 
 	set   atomic.Pointer[set]
 	epoch atomic.Uint64
@@ -77,11 +73,14 @@ type set struct {
 // empty means too), EdDSA, RS256 or HS256. If several processes make it at
 // once, all end up with the same. A ring that exists with another algorithm
 // changes to alg at once: tokens signed before stay good.
-func Open(ctx context.Context, st store.Store, key, alg string) (*Ring, error) {
+//
+// A key is accepted for the retention after it stopped signing. That is to be at
+// least the longest lifetime of a token.
+func Open(ctx context.Context, st store.Store, key, alg string, retention time.Duration) (*Ring, error) {
 	if alg == "" {
 		alg = string(jose.ES256)
 	}
-	r := &Ring{store: st, key: key, alg: jose.SignatureAlgorithm(alg), reading: make(chan struct{}, 1)}
+	r := &Ring{store: st, key: key, alg: jose.SignatureAlgorithm(alg), retention: retention, reading: make(chan struct{}, 1)}
 	switch r.alg {
 	case jose.ES256, jose.EdDSA, jose.RS256, jose.HS256:
 	default:
@@ -107,7 +106,7 @@ func (r *Ring) begin(rec *record, now time.Time) error {
 	}
 	for i := range rec.Keys {
 		if rec.Keys[i].Until.IsZero() {
-			rec.Keys[i].Until = now.Add(r.retention())
+			rec.Keys[i].Until = now.Add(r.retention)
 		}
 	}
 	rec.Since = now
@@ -144,7 +143,7 @@ func (r *Ring) RotateAfter(ctx context.Context, now time.Time, age time.Duration
 		} else if signs != kid {
 			return errUnchanged
 		}
-		rec.Keys[n-2].Until, rec.Since = now.Add(r.retention()), now
+		rec.Keys[n-2].Until, rec.Since = now.Add(r.retention), now
 		return rec.generate(r.alg)
 	})
 }
@@ -173,13 +172,6 @@ func (rec *record) generate(alg jose.SignatureAlgorithm) error {
 	k, err := generate(alg)
 	rec.Keys = append(rec.Keys, storedKey{JWK: k})
 	return err
-}
-
-func (r *Ring) retention() time.Duration {
-	if r.Retention > 0 {
-		return r.Retention
-	}
-	return 48 * time.Hour
 }
 
 var (

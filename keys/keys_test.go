@@ -25,7 +25,7 @@ var algs = []string{"ES256", "EdDSA", "RS256", "HS256"}
 
 func open(t testing.TB, st store.Store, alg string) *Ring {
 	t.Helper()
-	r, err := Open(context.Background(), st, "realm/x/keys", alg)
+	r, err := Open(context.Background(), st, "realm/x/keys", alg, 48*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestSignVerify(t *testing.T) {
 			t.Errorf("%s: %q %v %v", alg, typ, claims, err)
 		}
 	}
-	if _, err := Open(t.Context(), store.NewMemory(), "k", "ES257"); err == nil || !strings.Contains(err.Error(), "ES256") {
+	if _, err := Open(t.Context(), store.NewMemory(), "k", "ES257", time.Hour); err == nil || !strings.Contains(err.Error(), "ES256") {
 		t.Errorf("an unknown algorithm: %v", err)
 	}
 }
@@ -118,7 +118,7 @@ func (c *counting) Get(ctx context.Context, key string) (store.Record, error) {
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := open(t, store.NewMemory(), "ES256")
-		r.Retention = time.Hour
+		r.retention = time.Hour
 		published, _ := r.JWKS()
 		old := sign(t, r)
 		if err := r.Rotate(t.Context(), time.Now()); err != nil {

@@ -212,7 +212,7 @@ func TestKeyFixesAlg(t *testing.T) {
 		if _, err := st.Put(t.Context(), store.Record{Key: "k", Value: value}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(t.Context(), st, "k", k.Algorithm); err == nil {
+		if _, err := Open(t.Context(), st, "k", k.Algorithm, time.Hour); err == nil {
 			t.Errorf("a ring with a key that is %q opened", what)
 		}
 	}
