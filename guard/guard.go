@@ -116,10 +116,11 @@ type Guard struct {
 	// call. Nil: nobody does.
 	Decided func(error)
 
-	// Logger hears of calls that could not be decided or forwarded. Nil: nobody
-	// does.
+	// Logger hears of calls that could not be decided or forwarded: of each cause
+	// once a second at most, and of how many more there were. Nil: nobody does.
 	Logger *slog.Logger
 
+	quiet  quiet
 	once   sync.Once // makes the policy
 	policy *policy
 	wrong  error
@@ -393,8 +394,15 @@ func (g *Guard) log(message string, r *http.Request, err error) {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // its text holds a URL
 	}
-	g.logger().LogAttrs(r.Context(), slog.LevelError, message,
-		slog.String("realm", g.realm()), slog.String("method", r.Method), slog.String("error", err.Error()))
+	unsaid, ok := g.quiet.say(message + ": " + err.Error())
+	if !ok {
+		return
+	}
+	attrs := []slog.Attr{slog.String("realm", g.realm()), slog.String("method", r.Method), slog.String("error", err.Error())}
+	if unsaid > 0 {
+		attrs = append(attrs, slog.Int("more", unsaid))
+	}
+	g.logger().LogAttrs(r.Context(), slog.LevelError, message, attrs...)
 }
 
 // ClaimsFrom returns the claims of the call that a guard let through with ctx.

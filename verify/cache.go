@@ -169,7 +169,7 @@ func stale(age time.Duration, confirmed bool) error {
 	if !confirmed {
 		return undecided(errors.New("verify: revocations are not known yet"))
 	}
-	return undecided(fmt.Errorf("verify: revocations are known up to %v ago only", age.Round(time.Millisecond)))
+	return undecided(fmt.Errorf("verify: revocations are known up to %v ago only", age.Truncate(time.Second)))
 }
 
 // first returns the entry of a token that is not known, or no longer. Whoever
