@@ -89,7 +89,7 @@ var capitals = regexp.MustCompile(`^[A-Z-]+$`)
 
 func methodFits(of, method string) bool {
 	return of == method || of == "GET" && method == "HEAD" ||
-		of == "*" && capitals.MatchString(method) && !slices.Contains([]string{"OPTIONS", "TRACE", "CONNECT"}, method)
+		of == "*" && capitals.MatchString(method) && !slices.Contains([]string{"OPTIONS", "TRACE", "CONNECT", "COPY", "MOVE"}, method)
 }
 
 // rank sorts routes: per segment a text, {self}, another, the rest; then the
@@ -141,6 +141,11 @@ func (o *oracle) decide(method, path string, c *jeton.Claims) (status int, by st
 			if stricter := o.loosely(method, path, c); status == 204 && stricter != nil && tighter(best.Path, stricter.Path) && o.need(*stricter, path, c) != 204 {
 				return 403, stricter.String()
 			}
+			if shorter := withoutIndex(path, best.Path); status == 204 && shorter != path {
+				if other := o.loosely(method, shorter, c); other != nil && *other != *best && o.need(*other, shorter, c) != 204 {
+					return 403, other.String()
+				}
+			}
 			return status, best.String()
 		}
 	}
@@ -148,6 +153,18 @@ func (o *oracle) decide(method, path string, c *jeton.Claims) (status int, by st
 		return 405, ""
 	}
 	return 403, ""
+}
+
+// withoutIndex returns a path without the segments that are index or index.php,
+// as a server with a front controller reads it, where a route does not name them.
+func withoutIndex(path, route string) string {
+	names, out := strings.Split(route, "/"), ""
+	for i, s := range strings.Split(path, "/")[1:] {
+		if i+1 < len(names) && names[i+1] == s || s != "index" && s != "index.php" {
+			out += "/" + s
+		}
+	}
+	return cmp.Or(out, "/")
 }
 
 // loosely returns the route of a call for a server that ignores case, a slash at
@@ -285,10 +302,10 @@ func TestDecisionsAgree(t *testing.T) {
 		o, h := newOracle(g), g.Handler(reached)
 		for range 12 {
 			v["t"] = someClaims(t)
-			method := rapid.SampledFrom([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "get", "TRACE"}).Draw(t, "method")
+			method := rapid.SampledFrom([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "MOVE", "get", "TRACE"}).Draw(t, "method")
 			path := ""
 			for range rapid.IntRange(1, 4).Draw(t, "segments") {
-				path += "/" + rapid.SampledFrom([]string{"a", "a", "b", "me", "s", "t", "v2", "v2", "v1", "users", "forms", "A", "b.json", "a.", "V2"}).Draw(t, "segment")
+				path += "/" + rapid.SampledFrom([]string{"a", "a", "b", "me", "s", "t", "v2", "v2", "v1", "users", "forms", "A", "b.json", "a.", "V2", "index.php", "index"}).Draw(t, "segment")
 			}
 			path += rapid.SampledFrom([]string{"", "", "/"}).Draw(t, "end")
 			want, by := o.decide(method, path, v["t"])

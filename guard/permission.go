@@ -104,13 +104,13 @@ func (p *policy) judge(method, path string, c *jeton.Claims) verdict {
 	if p.graphql.at(path) {
 		return verdict{p.document, allowed}
 	}
-	near := p.graphql != nil && (p.graphql.near(path) || alikePath(path, p.graphql.At))
+	near := p.nearGraphQL(path)
 	if p.open != nil && !near {
 		return verdict{p.open, allowed}
 	}
 	for _, layer := range p.layers {
 		if r := layer.find(path[1:], reading{method, c, false}); r != nil && (!near || r.names(p.graphql.At)) {
-			if v := (verdict{r, r.judge(path, c)}); v.finding != allowed || !r.wide {
+			if v := (verdict{r, r.judge(path, c)}); v.finding != allowed {
 				return v
 			}
 			return p.reread(r, method, path, c)
@@ -171,24 +171,6 @@ func cutSegment(path string) (segment, rest string, more bool) {
 	return path, "", false
 }
 
-// reread judges a call that a rule lets through by what else a server may read
-// in its path, if it ignores case, a slash at the end, or what follows a dot: a
-// call of /Admin/ that {name...} is about must not reach /admin.
-func (p *policy) reread(r *rule, method, path string, c *jeton.Claims) verdict {
-	read := strings.TrimSuffix(path[1:], "/")
-	for _, layer := range p.layers {
-		other := layer.find(read, reading{method, c, true})
-		if other == nil {
-			continue
-		}
-		if v := (verdict{other, other.judge(path, c)}); v.finding != allowed && r.pattern.hides(other.pattern) {
-			return v
-		}
-		break
-	}
-	return verdict{r, allowed}
-}
-
 // A reading is how a path is read, and by what method and caller.
 type reading struct {
 	method string
@@ -224,6 +206,11 @@ func (n *node) find(path string, in reading) *rule {
 			return r
 		}
 	}
+	if in.loose && text == "" {
+		if r := n.index(in.method); r != nil {
+			return r
+		}
+	}
 	return choose(n.rest, in.method)
 }
 
@@ -240,33 +227,10 @@ func (n *node) follow(path string, more bool, in reading) *rule {
 			return r
 		}
 	}
+	if r := n.index(in.method); r != nil {
+		return r
+	}
 	return choose(n.rest, in.method)
-}
-
-// alike reports whether some server takes a segment for a text of a route: one
-// that ignores case, dots and spaces at the end, or takes what follows a dot for
-// the format of the answer.
-func alike(segment, text string) bool {
-	if text == "" {
-		return segment == ""
-	}
-	dot := strings.LastIndexByte(segment, '.')
-	return strings.EqualFold(strings.TrimRight(segment, ". "), text) || dot >= 0 && strings.EqualFold(segment[:dot], text)
-}
-
-// alikePath reports whether some server takes a path for another one.
-func alikePath(path, other string) bool {
-	path, other = strings.TrimSuffix(path, "/"), strings.TrimSuffix(other, "/")
-	for more := true; more; {
-		var a, b string
-		var others bool
-		a, path, more = cutSegment(path)
-		b, other, others = cutSegment(other)
-		if !alike(a, b) || more != others {
-			return false
-		}
-	}
-	return true
 }
 
 // choose returns the rule for a method: its own, for HEAD that of GET, else
@@ -296,10 +260,19 @@ func (e endpoint) takes(method string) bool {
 	case http.MethodGet:
 		return method == http.MethodHead
 	case "*":
-		return method != http.MethodOptions && method != http.MethodTrace && method != http.MethodConnect &&
-			method != "" && strings.Trim(method, capitals) == ""
+		return anyMethod(method) && method != "" && strings.Trim(method, capitals) == ""
 	}
 	return false
+}
+
+// anyMethod reports whether "*" means a method too. COPY and MOVE have a second
+// path, in a header, which nobody judges.
+func anyMethod(method string) bool {
+	switch method {
+	case http.MethodOptions, http.MethodTrace, http.MethodConnect, "COPY", "MOVE":
+		return false
+	}
+	return true
 }
 
 // methods returns the methods of all routes that a path has, whoever calls.

@@ -295,3 +295,75 @@ func TestLooseServersBehindWideRoutes(t *testing.T) {
 		}
 	}
 }
+
+// Other servers have names for a folder's own page, run a script that answers
+// for all paths below it, keep a session in the path, or find a file by its name
+// without what follows the dot. What they serve needs what its own path needs.
+func TestIndexesAndScriptsBehindWideRoutes(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "oauth2"), Verifier: people(), Routes: parseRoutes(t, `
+		* /{rest...} -> token
+		* / -> scope:admin
+		* /admin -> scope:admin
+		* /main -> scope:admin
+		* /t/{tenant}/x -> token
+		* /users/{self} -> token
+		* /users/{id} -> scope:admin
+		* /reports/index.html -> scope:admin
+		* /sheets/pay.html -> scope:admin
+		* /kept/index.php/{rest...} -> token
+		* /kept/{rest...} -> scope:admin
+		* /index.php/open -> token
+		* /open -> scope:admin`), GraphQL: &guard.GraphQL{At: "/graphql", Policy: graphql.Policy{Fields: map[string]string{}}}}
+	if err := g.Check(); err != nil {
+		t.Fatal(err)
+	}
+	h := g.Handler(reached)
+	for target, want := range map[string]int{
+		"/x":                           204,
+		"/index.php":                   403,
+		"/index.html":                  403,
+		"/index.php/x":                 204,
+		"/index.php/admin":             403,
+		"/INDEX.PHP/Admin/":            403,
+		"/app_dev.php/admin":           403,
+		"/admin/index":                 403,
+		"/admin/Index.html":            403,
+		"/a/index.php/admin":           204, // nothing stands at /a/admin
+		"/dispatch.fcgi/admin":         403,
+		"/(S(abc))/admin":              403,
+		"/admin/x":                     204,
+		"/adm%C4%B1n":                  403,
+		"/ma%C4%B0n":                   403,
+		"/index.php/t/globex/x":        403,
+		"/index.php/users/7":           403,
+		"/index.php/users/me":          204,
+		"/index.php/users/id-of-guest": 204,
+		"/reports/index.html":          403,
+		"/reports/index.htm":           403,
+		"/reports/":                    403,
+		"/reports":                     403,
+		"/Reports":                     403,
+		"/reports/x":                   204,
+		"/sheets/pay":                  403,
+		"/sheets/Pay":                  403,
+		"/sheets/payday":               204,
+		"/kept/index.php/x":            204,
+		"/kept/x":                      403,
+		"/index.php/open":              204, // names it
+		"/index.php/Open":              403,
+		"/index.php/graphql":           403,
+		"/graphql/index.php":           403,
+		"/app.php/GraphQL.json":        403,
+		"/x.php":                       204,
+		"/indexes":                     204,
+	} {
+		if got := call(h, "GET", target, "guest").StatusCode; got != want {
+			t.Errorf("GET %s: %d, want %d", target, got, want)
+		}
+	}
+	for _, method := range []string{"COPY", "MOVE"} { // to which other path?
+		if got := call(h, method, "/x", "guest").StatusCode; got != 405 {
+			t.Errorf("%s: %d", method, got)
+		}
+	}
+}

@@ -84,9 +84,10 @@ func (p pattern) hides(q pattern) bool {
 	}
 }
 
-// trim returns the pattern without a slash at its end.
+// trim returns the pattern without a slash at its end, or an index that stands
+// for that.
 func (p pattern) trim() pattern {
-	if last := len(p) - 1; last > 0 && p[last] == (segment{}) {
+	if last := len(p) - 1; last > 0 && p[last].kind == isText && (p[last].text == "" || isIndex(p[last].text)) {
 		return p[:last]
 	}
 	return p

@@ -11,8 +11,9 @@ import (
 
 // A Route says what the calls of a method and a path need.
 type Route struct {
-	// Method is a method in capitals, or "*": any but OPTIONS, which is for a
-	// route of its own, and TRACE and CONNECT, which no route can let through.
+	// Method is a method in capitals, or "*": any but OPTIONS, COPY and MOVE,
+	// which are for routes of their own, and TRACE and CONNECT, which no route can
+	// let through.
 	// GET is HEAD too.
 	Method string
 
@@ -185,7 +186,7 @@ func (a relation) and(b relation) relation {
 // methodRelation is for the methods of two routes.
 func methodRelation(a, b string) relation {
 	holds := func(outer, inner string) bool {
-		return outer == "*" && inner != http.MethodOptions || outer == http.MethodGet && inner == http.MethodHead
+		return outer == "*" && anyMethod(inner) || outer == http.MethodGet && inner == http.MethodHead
 	}
 	switch {
 	case a == b:
