@@ -141,7 +141,7 @@ func (a *asker) call(r *http.Request) (*http.Request, error) {
 	var said [4]string // of known
 	var seen uint      // bit i: a.known[i] was there
 	for name, values := range r.Header {
-		if name == "" || name[0]|0x20 != 'x' {
+		if !suspect(name) {
 			continue // of no interest, and the most frequent
 		}
 		switch i := indexHeader(a.known, name); {

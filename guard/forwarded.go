@@ -33,7 +33,7 @@ func (g *Guard) forwarded(r *http.Request) forwarded {
 	if !within(client, g.Trusted) {
 		return f
 	}
-	if host := only(r.Header["X-Forwarded-Host"]); host != "" && !strings.ContainsAny(host, ", \t/@\\?#") {
+	if host := only(r.Header["X-Forwarded-Host"]); host != "" && !strings.ContainsAny(host, notInHost) {
 		f.host = host
 	}
 	if proto := only(r.Header["X-Forwarded-Proto"]); proto == "http" || proto == "https" {
@@ -50,6 +50,9 @@ func (g *Guard) forwarded(r *http.Request) forwarded {
 	}
 	return f
 }
+
+// notInHost are characters by which a host would be read as more than one.
+const notInHost = ", \t/@\\?#"
 
 func (f forwarded) set(h http.Header) {
 	if len(f.hops) > 0 {

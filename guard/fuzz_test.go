@@ -131,7 +131,7 @@ func fuzzProxy(f *testing.F, g *guard.Guard, may *regexp.Regexp) {
 // call is refused.
 func FuzzHeader(f *testing.F) {
 	for _, name := range []string{"X-Auth-Subject", "x_auth_subject", "X.Auth.Scope", "Connection", "Forwarded", "X-Forwarded-For", "X-Forwarded-Uri", "X-Original-URI",
-		"X_Original_URI", "X-HTTP-Method-Override", "Authorization", "Upgrade", "Te", "Trailer", "X-Auth-Age", "Authorization_", "X-Real-IP", "X-Auth-Subject\u00e9"} {
+		"X_Original_URI", "X-HTTP-Method-Override", "SCRIPT_NAME", "Authorization", "Upgrade", "Te", "Trailer", "X-Auth-Age", "Authorization_", "X-Real-IP", "X-Auth-Subject\u00e9"} {
 		for _, value := range []string{"root", "X-Auth-Subject", "close, x_auth_subject", "Bearer admin", "websocket", "/v2/users", "DELETE"} {
 			f.Add(name, value, "Connection", "keep-alive")
 			f.Add("Connection", name, name, value)
@@ -173,7 +173,7 @@ func FuzzHeader(f *testing.F) {
 			if known && (len(values) != 1 || values[0] != want || name != http.CanonicalHeaderKey(plain)) {
 				t.Fatalf("%q: the upstream saw %s: %q", text, name, values)
 			}
-			if !known && (strings.HasPrefix(plain, "x-forwarded-") || slices.Contains([]string{"x-original-uri", "x-original-url", "x-original-method", "x-http-method-override", "x-method-override", "x-auth-client", "x-auth-tenant", "x-auth-issuer", "x-auth-age", "x-auth-status", "authorization", "forwarded", "x-real-ip", "x-rewrite-url"}, plain)) {
+			if !known && (strings.HasPrefix(plain, "x-forwarded-") || slices.Contains([]string{"x-original-uri", "x-original-url", "x-original-method", "x-http-method-override", "x-method-override", "x-auth-client", "x-auth-tenant", "x-auth-issuer", "x-auth-age", "x-auth-status", "authorization", "forwarded", "x-real-ip", "x-rewrite-url", "script-name", "path-info"}, plain)) {
 				t.Fatalf("%q: the upstream saw %s: %q", text, name, values)
 			}
 		}
@@ -192,7 +192,7 @@ func FuzzHeader(f *testing.F) {
 		for name := range r.Header { // which the proxy passes on, but for those that it sets
 			plain := dialect.FoldHeader(name)
 			own := name == "X-Original-Method" || name == "X-Original-Uri"
-			if _, known := wanted[plain]; !own && (known && strings.HasPrefix(plain, "x-auth-") || slices.Contains([]string{"x-original-uri", "x-original-url", "x-original-method", "x-http-method-override", "x-method-override", "x-forwarded-uri"}, plain)) {
+			if _, known := wanted[plain]; !own && (known && strings.HasPrefix(plain, "x-auth-") || slices.Contains([]string{"x-original-uri", "x-original-url", "x-original-method", "x-http-method-override", "x-method-override", "x-forwarded-uri", "script-name"}, plain)) {
 				t.Fatalf("%q: let through with %s", text, name)
 			}
 		}

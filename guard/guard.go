@@ -261,6 +261,12 @@ func (g *Guard) wellFormed(r *http.Request) error {
 	if !canonical(r.URL) {
 		return jeton.Refuse(jeton.InvalidRequest, "the path is not in its canonical form")
 	}
+	if r.ProtoMajor > 1 && strings.ContainsAny(r.Host, notInHost) { // net/http checks that of HTTP/1.1
+		return jeton.Refuse(jeton.InvalidRequest, "the host is malformed")
+	}
+	if g.policy.open == nil && r.URL.RawQuery != "" && inQuery(r.URL.RawQuery, "_method") {
+		return jeton.Refuse(jeton.InvalidRequest, "the query names another method than the one that is judged")
+	}
 	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		return &dialect.MethodError{Allow: everyMethod}
 	}
@@ -278,7 +284,8 @@ func (g *Guard) permit(method, path string, claims *jeton.Claims) error {
 // inQuery reports whether a server may read a parameter of that name in an
 // encoded query. Some separate parameters by semicolons.
 func inQuery(query, name string) bool {
-	if !strings.Contains(query, name) && strings.IndexByte(query, '%') < 0 && strings.IndexByte(query, '+') < 0 {
+	end := name[strings.IndexByte(name, '_')+1:]
+	if !strings.Contains(query, end) && strings.IndexByte(query, '%') < 0 {
 		return false
 	}
 	for query != "" {
@@ -290,16 +297,30 @@ func inQuery(query, name string) bool {
 			text, query = query[:i], query[i+1:]
 		}
 		text, _, _ = strings.Cut(text, "=")
-		if text == name {
+		if sameParameter(text, name) {
 			return true
 		}
-		if strings.ContainsAny(text, "%+") {
-			if decoded, err := url.QueryUnescape(text); err == nil && decoded == name {
+		if strings.IndexByte(text, '%') >= 0 {
+			if decoded, err := url.QueryUnescape(text); err == nil && sameParameter(decoded, name) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// sameParameter compares names of parameters as PHP does, in whose names a dot,
+// a blank and a bracket are an underscore.
+func sameParameter(text, name string) bool {
+	if len(text) != len(name) {
+		return false
+	}
+	for i := range len(name) {
+		if text[i] != name[i] && !(name[i] == '_' && strings.IndexByte(". +[", text[i]) >= 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // verify asks the verifier. Its error is invalid_token if the verifier says so

@@ -42,13 +42,27 @@ var misleading = map[string]bool{
 	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
 	"x-original-url": true, "x-rewrite-url": true,
 	"x-original-uri": true, "x-original-method": true, "x-envoy-original-path": true,
+	"script-name": true, "path-info": true, "x-script-name": true, // of CGI; some servers take them from the header
+	"x-sendfile-type": true, "x-accel-mapping": true, // by which an API has a proxy in front answer with another file
 }
 
-// folded reports whether a header's name, folded, is in a set of names that
-// begin with an x. It allocates nothing: it looks at each header of each call.
+// suspect reports whether a header's name begins as those of own and misleading
+// do.
+func suspect(name string) bool {
+	if name == "" {
+		return false
+	}
+	switch name[0] | 0x20 {
+	case 'x', 's', 'p':
+		return true
+	}
+	return false
+}
+
+// folded reports whether a header's name, folded, is in one of these sets. It allocates nothing: it looks at each header of each call.
 func folded(set map[string]bool, name string) bool {
 	var buffer [32]byte
-	if name == "" || name[0]|0x20 != 'x' {
+	if !suspect(name) {
 		return false
 	}
 	if len(name) > len(buffer) || !isASCII(name) {

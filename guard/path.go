@@ -14,6 +14,7 @@ import (
 //     with a slash, or has bytes that a URL does not have;
 //   - has an empty segment (a slash at the end is none) or one of dots only;
 //   - has a backslash, a semicolon or a control character, encoded or not;
+//   - has a query with a blank or a #, which end it for some;
 //   - encodes a character that needs no encoding (RFC 3986 section 6.2.2.2), so
 //     %2e, or one that has a meaning in a path: / ? # and %, since a receiver
 //     that decodes twice would see it.
@@ -21,6 +22,9 @@ import (
 // A letter case of hexadecimal digits is as it is: no receiver cares.
 func canonical(u *url.URL) bool {
 	if u.Opaque != "" || u.Scheme != "" || u.Host != "" {
+		return false
+	}
+	if u.RawQuery != "" && strings.ContainsAny(u.RawQuery, " #") { // url.Parse takes no other controls
 		return false
 	}
 	if u.RawPath == "" && plain(u.Path) {

@@ -68,6 +68,27 @@ func TestMethodsHaveNoPass(t *testing.T) {
 	}
 }
 
+// Some frameworks take the method from the query. Where routes tell methods
+// apart, a call that says so is refused, whatever its method is.
+func TestMethodInTheQuery(t *testing.T) {
+	routes := (&guard.Guard{Dialect: load(t, "oauth2"), Verifier: people(), Routes: parseRoutes(t, "* /x -> token\nDELETE /x -> scope:admin")}).Handler(reached)
+	open := (&guard.Guard{Dialect: load(t, "oauth2"), Verifier: people()}).Handler(reached)
+	for query, want := range map[string]int{
+		"_method=DELETE": 400, "a=1&_method=DELETE": 400, "a=1;_method=DELETE": 400, "%5Fmethod=DELETE": 400, "_m%65thod=DELETE": 400,
+		".method=DELETE": 400, "%2Emethod=DELETE": 400, "[method=DELETE": 400, "_method": 400,
+		"method=DELETE": 204, "a=_method": 204, "my_method=1": 204, "_methods=1": 204,
+	} {
+		for _, method := range []string{"POST", "GET"} {
+			if got := call(routes, method, "/x?"+query, "guest").StatusCode; got != want {
+				t.Errorf("%s %s: %d, want %d", method, query, got, want)
+			}
+			if got := call(open, method, "/x?"+query, "guest").StatusCode; got != 204 {
+				t.Errorf("%s %s, without routes: %d", method, query, got)
+			}
+		}
+	}
+}
+
 // What a server may take for the GraphQL endpoint is for no route that was not
 // written for it, and the endpoint itself for none at all.
 func TestWideRoutesAreNotForGraphQL(t *testing.T) {
