@@ -308,7 +308,7 @@ func (p *parser) graphql(n yamlnode.Node, what string) *graphqlConfig {
 		return c
 	}
 	if v, ok := n.Get("at"); ok {
-		c.at = p.prefix(v)
+		c.at = firstOf(p.prefix(v), "/")
 	}
 	for key, path := range map[string]*string{"schema": &c.schema, "persisted": &c.persisted} {
 		if v, ok := n.Get(key); ok && p.want(v, what+"."+key, yamlnode.Text) {
@@ -403,6 +403,7 @@ func (p *parser) upstreamsWith(c *config) {
 		}
 		p.rulesWith(u, r.dialect)
 	}
+	p.askedByPath(c)
 	if c.issuer == nil || c.guard.listen.text != c.issuer.listen.text {
 		return
 	}
@@ -418,6 +419,27 @@ func (p *parser) upstreamsWith(c *config) {
 				}
 				p.fail(u.node, "upstream %s%s stands where realm %s does; give it another `at`", u.name, whose, r.name)
 			}
+		}
+	}
+}
+
+// askedByPath sees to it that nobody else answers the questions of Envoy. They
+// have the path of the call that they are about, and any 200 lets it through.
+func (p *parser) askedByPath(c *config) {
+	for _, u := range c.guard.upstreams {
+		if u.forwardAuth != "envoy" {
+			continue
+		}
+		for _, a := range c.addresses() {
+			if a.text == c.guard.listen.text && a.key != c.guard.listen.key {
+				p.fail(u.node, "upstream %s: Envoy would take the answers of others at %s for the guard's; give %s an address of its own", u.name, a.text, a.key)
+			}
+		}
+		if len(c.guard.upstreams) > 1 {
+			p.fail(u.node, "upstream %s: Envoy would take the answers of other upstreams for the guard's; give it a guard of its own, in another file", u.name)
+		}
+		if u.at != "" {
+			p.fail(u.node, "upstream %s: Envoy asks about the whole path, and forwards it; leave `at` out, and name whole paths in `routes`", u.name)
 		}
 	}
 }
