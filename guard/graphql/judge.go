@@ -223,6 +223,9 @@ func (w *walk) ask(name string, t *typeRule) (*typeRule, error) {
 	if t == nil {
 		return nil, nil
 	}
+	if name == service && t == w.policy.rules.roots["query"] && w.policy.rules.meta[service] == nil {
+		return nil, invalid("introspection is not allowed")
+	}
 	rule := t.fields[name]
 	switch {
 	case rule == nil && t.strict:

@@ -49,8 +49,8 @@ type Policy struct {
 	// Nil: there is no table, and a good token suffices.
 	Fields map[string]string // :: type.field -> scope
 
-	// Introspection lets __schema and __type through. False: they are refused,
-	// unless Fields names "Query.__schema" and "Query.__type".
+	// Introspection lets __schema and __type through, and _service of a federation.
+	// False: they are refused, unless Fields names "Query.__schema" and so on.
 	Introspection bool
 
 	// Persisted are documents that a call may name by their hash alone, in

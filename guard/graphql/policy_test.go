@@ -198,6 +198,51 @@ func TestGraphQLIntrospection(t *testing.T) {
 	}
 }
 
+// A subgraph of a federation gives its schema away in a field, under no name of
+// introspection.
+func TestGraphQLServiceIsIntrospection(t *testing.T) {
+	const all, below = `{ _service { sdl } }`, `{ a { _service { sdl } } }`
+	for _, tt := range []struct {
+		q        *graphql.Policy
+		document string
+		want     outcome
+	}{
+		{&graphql.Policy{}, all, refused},
+		{&graphql.Policy{}, `{ ...F } fragment F on Query { x: _service { sdl } }`, refused},
+		{&graphql.Policy{}, below, through},
+		{&graphql.Policy{}, `mutation { _service }`, through},
+		{&graphql.Policy{Introspection: true}, all, through},
+		{&graphql.Policy{Fields: map[string]string{"Query.*": "guest"}}, all, refused},
+		{&graphql.Policy{Fields: map[string]string{"Query._service": "guest"}}, all, through},
+		{&graphql.Policy{Fields: map[string]string{"Query._service": "admin"}}, all, forbidden},
+		{&graphql.Policy{Fields: map[string]string{"Query.a": "guest"}, Introspection: true}, all, forbidden},
+		{&graphql.Policy{Schema: `type Query { _service: S } type S { sdl: String }`}, all, refused},
+		{&graphql.Policy{Schema: `schema { query: R } type R { _service: S } type S { sdl: String, r: R }`, Fields: map[string]string{"Query._service": "guest"}}, `{ _service { r { _service { sdl } } } }`, through},
+	} {
+		if got, code, _ := newShop(t, tt.q).query(t, "agent", tt.document); got != tt.want {
+			t.Errorf("%s, %v %v: %s %s, want %s", tt.document, tt.q.Fields, tt.q.Introspection, got, code, tt.want)
+		}
+	}
+}
+
+// A root type that is one of an interface's has no field more for those who ask
+// by the interface.
+func TestGraphQLRootBehindInterface(t *testing.T) {
+	s := newShop(t, &graphql.Policy{
+		Schema: `interface Node { id: ID, secret: Int, open: Int } type Query implements Node { id: ID, secret: Int, open: Int, node: Node } type User implements Node { id: ID, secret: Int, open: Int }`,
+		Fields: map[string]string{"Query.node": "guest", "Query.open": "guest", "User.secret": "guest"},
+	})
+	for document, want := range map[string]outcome{
+		`{ node { __typename open } }`: through, `{ ... on Node { open } }`: through, `{ node { ... on User { id secret } } }`: through,
+		`{ secret }`: forbidden, `{ ... on Node { secret } }`: forbidden, `{ ... on Node { x: id } }`: forbidden,
+		`{ ...F } fragment F on Node { secret }`: forbidden, `{ node { secret } }`: forbidden, `{ node { ... on Node { ... on Query { secret } } } }`: forbidden,
+	} {
+		if got, code, _ := s.query(t, "agent", document); got != want {
+			t.Errorf("%s: %s %s, want %s", document, got, code, want)
+		}
+	}
+}
+
 // The root types may have other names in a schema; in the table they have not.
 func TestGraphQLRootNames(t *testing.T) {
 	const schema = `schema { query: Root mutation: Change } type Root { a: Int, b: Root } type Change { a: Int }`

@@ -19,7 +19,7 @@ type fieldRules struct {
 	roots map[string]*typeRule // :: query, mutation or subscription
 	types map[string]*typeRule // nil without a schema
 
-	// What __schema and __type need. A nil list: they are refused.
+	// What __schema, __type and service need. A nil list: they are refused.
 	meta map[string][]string // :: name -> scopes
 }
 
@@ -41,6 +41,10 @@ type fieldRule struct {
 	open  bool // false: nothing names it, and it is refused
 }
 
+// service is the root field by which a subgraph of a federation says its schema.
+// It is a field like others for those that may ask for introspection.
+const service = "_service"
+
 // The root types by their names in the table.
 var rootKinds = map[string]string{"Query": "query", "Mutation": "mutation", "Subscription": "subscription"}
 
@@ -50,7 +54,7 @@ func newRules(p *Policy) (*fieldRules, error) {
 		return nil, err
 	}
 	r := &fieldRules{meta: map[string][]string{}}
-	for _, name := range []string{"__schema", "__type"} {
+	for _, name := range []string{"__schema", "__type", service} {
 		if scope := table["Query"][name]; scope != "" {
 			r.meta[name] = needs(nil, scope)
 		} else if p.Introspection {
@@ -154,11 +158,10 @@ func (r *fieldRules) bySchema(schema *ast.Schema, table map[string]map[string]st
 		r.types[name] = t
 	}
 	for name, def := range schema.Types {
-		isRoot := def == schema.Query || def == schema.Mutation || def == schema.Subscription
 		r.types[name].fields = make(map[string]*fieldRule, len(def.Fields))
 		for _, f := range def.Fields {
-			scopes, named := scopesOf(schema, table, def, f.Name)
-			r.types[name].fields[f.Name] = &fieldRule{of: r.types[f.Type.Name()], needs: scopes, open: open || named || !isRoot}
+			scopes, _ := scopesOf(schema, table, def, f.Name)
+			r.types[name].fields[f.Name] = &fieldRule{of: r.types[f.Type.Name()], needs: scopes, open: open || !ofRoot(schema, table, def, f.Name)}
 		}
 	}
 	r.roots = map[string]*typeRule{}
@@ -168,6 +171,20 @@ func (r *fieldRules) bySchema(schema *ast.Schema, table map[string]map[string]st
 		}
 	}
 	return nil
+}
+
+// ofRoot reports whether a field of a type may be one of a root type that nothing
+// names.
+func ofRoot(schema *ast.Schema, table map[string]map[string]string, def *ast.Definition, field string) bool {
+	for _, object := range schema.GetPossibleTypes(def) {
+		if object != schema.Query && object != schema.Mutation && object != schema.Subscription {
+			continue
+		}
+		if _, named := scopesOf(schema, table, object, field); !named {
+			return true
+		}
+	}
+	return false
 }
 
 // fits demands that the table speaks of fields that there are.
