@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -46,8 +47,9 @@ func (g *Guard) forwarded(r *http.Request) forwarded {
 			break // what a proxy did not write as an address says nothing
 		}
 		client = hop
-		f.hops = append([]string{client.String()}, f.hops...)
+		f.hops = append(f.hops, client.String())
 	}
+	slices.Reverse(f.hops) // each stands in front of whom it speaks to
 	return f
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -365,6 +366,25 @@ func TestAge(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A header of many trusted hops is read in time and memory that grow with it,
+// and no faster.
+func TestForwardedForIsCheap(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: users("ann"), Trusted: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	g.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, nil
+	})
+	proxy := g.Proxy(parse(t, "http://upstream"))
+	r := httptest.NewRequest("GET", "/x", nil)
+	r.Header = http.Header{"Authorization": {"Bearer ann"}, "X-Forwarded-For": {strings.Repeat("9.9.9.9,", 8000) + "9.9.9.9"}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	proxy.ServeHTTP(httptest.NewRecorder(), r)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
+		t.Errorf("a header of 64 kB took %d MB", used>>20)
+	}
 }
 
 // Who the client is, is said by whom the guard trusts, and by nobody else.
