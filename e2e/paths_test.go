@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -120,15 +121,18 @@ func rawGet(t *testing.T, addr, path, token string) (status int, body string) {
 // servePaths starts an issuer and guards for the upstreams, each at its name,
 // and returns where the guards are and a token of somebody who may have what is
 // open.
-func servePaths(t *testing.T, upstreams map[string]string) (addr, token string) {
+func servePaths(t *testing.T, upstreams map[string]string, routes ...string) (addr, token string) {
 	t.Helper()
+	if routes == nil {
+		routes = []string{"GET /open/{id} -> token", "GET /secret/{rest...} -> scope:admin"}
+	}
 	dir, issuer := t.TempDir(), freeAddress(t)
 	addr = freeAddress(t)
 	key, _ := run(t, "", "config", "new-key")
 	config := "store: sqlite:jeton.db\nseal: file:seal.key\nissuer:\n  listen: " + issuer + "\n  realms:\n    std: {dialect: oauth2, at: /std}\n" +
 		"guard:\n  listen: " + addr + "\n  upstreams:\n"
 	for at, to := range upstreams {
-		config += fmt.Sprintf("    %s: {realm: std, to: %q, at: /%s, routes: [\"GET /open/{id} -> token\", \"GET /secret/{rest...} -> scope:admin\"]}\n", at, to, at)
+		config += fmt.Sprintf("    %s: {realm: std, to: %q, at: /%s, routes: [\"%s\"]}\n", at, to, at, strings.Join(routes, `", "`))
 	}
 	for name, text := range map[string]string{"seal.key": key, "secret": canarySecret + "\n", "jeton.yaml": config} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -141,6 +145,51 @@ func servePaths(t *testing.T, upstreams map[string]string) (addr, token string) 
 	run(t, "", "client", "add", "app", "--realm", "std", "--id", "app", "--scope", "read", "--secret-file", filepath.Join(dir, "secret"), "-c", file)
 	a := ask(t, "POST", "http://"+issuer+"/std/token", "grant_type=client_credentials", append(basicAuth("app:"+canarySecret), "Content-Type", form)...)
 	return addr, a.want(t, 200, "").text("access_token")
+}
+
+// A wide route is for what no other names. nginx finds a file by its folder, by
+// its name without .html, and moves one to a path that is in a header: nothing
+// that a narrower route closes is reached, nor put somewhere else.
+func TestWideRoutesBeforeNginx(t *testing.T) {
+	t.Parallel()
+	var folder string
+	static, err := storetest.StartNginx(func(addr, dir string) string {
+		folder = dir + "/api"
+		for name, text := range map[string]string{"pub/1": "open", "reports/index.html": "secret", "pay.html": "secret", "front/admin": "secret"} {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o777), os.WriteFile(filepath.Join(folder, name), []byte(text), 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return "server { listen " + addr + "; root " + folder + "; dav_methods MOVE COPY; create_full_put_path on;\n" +
+			"location / { try_files $uri $uri.html $uri/index.html =404; }\n" +
+			"location ~ ^/index\\.php/(.*)$ { try_files /front/$1 =404; } }\n" // as a front controller reads its path
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(static.Close)
+	addr, token := servePaths(t, map[string]string{"x": "http://" + static.Addr}, "* /{rest...} -> token", "* /reports/index.html -> scope:admin",
+		"* /pay.html -> scope:admin", "* /admin -> scope:admin", "* /front/{rest...} -> scope:admin")
+	if status, body := rawGet(t, addr, "/x/pub/1", token); status != 200 || body != "open" {
+		t.Fatalf("what is open: %d %q", status, body)
+	}
+	for _, path := range []string{"/reports/index.html", "/reports/", "/reports", "/Reports/", "/pay.html", "/pay", "/PAY", "/pay.", "/index.php/admin", "/front/admin"} {
+		if status, body := rawGet(t, addr, "/x"+path, token); status == 200 {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+		if a := ask(t, "GET", "http://"+static.Addr+path, ""); path == "/pay" && a.body != "secret" {
+			t.Errorf("nginx does not do what is tried here: %s", a.body)
+		}
+	}
+	for _, method := range []string{"COPY", "MOVE"} {
+		a := ask(t, method, "http://"+addr+"/x/pub/1", "", "Authorization", "Bearer "+token, "Destination", "http://"+static.Addr+"/front/stolen")
+		if a.status != 405 {
+			t.Errorf("%s: %d", method, a.status)
+		}
+		if _, err := os.Stat(filepath.Join(folder, "front", "stolen")); err == nil {
+			t.Errorf("%s put a file where its caller may not", method)
+		}
+	}
 }
 
 // startNode starts a server that resolves paths as servers of static files in
