@@ -25,6 +25,7 @@ type asker struct {
 	known   []string // each may stand once; the first two, method and URI, must; nil: those of the question itself
 	foreign []string // beside those that none may send: other proxies write the same in them
 	status  func(status int) int
+	good    int  // the status for a call that is let through; 204 costs least
 	whole   bool // it writes something else for an identity header that is not there, so that one is empty
 }
 
@@ -34,12 +35,14 @@ var askers = map[string]asker{ // :: name -> how it asks
 		known:   []string{"x-original-method", "x-original-uri"},
 		foreign: []string{"x-forwarded-method", "x-forwarded-uri"},
 		status:  nginxStatus,
+		good:    http.StatusNoContent,
 	},
 	"traefik": forwardedAsker(false),
 	"caddy":   forwardedAsker(true),
 	"envoy": {
 		foreign: []string{"x-forwarded-method", "x-forwarded-uri"},
 		status:  func(status int) int { return status },
+		good:    http.StatusOK, // it takes no other
 	},
 }
 
@@ -47,6 +50,7 @@ func forwardedAsker(whole bool) asker {
 	return asker{
 		known:  []string{"x-forwarded-method", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto"},
 		status: func(status int) int { return status },
+		good:   http.StatusNoContent,
 		whole:  whole,
 	}
 }
@@ -64,7 +68,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 
 // ForwardAuth returns a handler that decides for a proxy in front of the API,
 // which asks before it forwards a call: nginx (auth_request), traefik, caddy or
-// envoy (ext_authz over HTTP). A good call is 200 with the identity headers,
+// envoy (ext_authz over HTTP). A good call is 204, or 200 for Envoy, with the identity headers,
 // which the proxy has to copy; another one is refused as [Guard.Handler] would.
 // Nothing may be kept.
 //
@@ -119,7 +123,7 @@ func (g *Guard) ForwardAuth(proxy string) (http.Handler, error) {
 			g.refuse(&refusal{ResponseWriter: w, status: a.status}, asked, err)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(a.good)
 	}), nil
 }
 

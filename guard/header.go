@@ -159,9 +159,10 @@ func identify(h http.Header, c *jeton.Claims) error {
 			return errors.New("guard: identify: a claim does not fit in the header " + identityHeaders[i])
 		}
 	}
-	for i, value := range values {
+	list := slices.Clone(values[:]) // one for all headers
+	for i, value := range list {
 		if value != "" {
-			h[identityHeaders[i]] = []string{value}
+			h[identityHeaders[i]] = list[i : i+1 : i+1]
 		}
 	}
 	return nil

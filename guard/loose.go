@@ -40,6 +40,9 @@ func (p *policy) loosely(method, path string, c *jeton.Claims) verdict {
 // before other segments the script that answers for all of them, such as
 // app.php, and the session in /(S(x))/admin. What a pattern has as a text stays.
 func withoutIdle(path string, but pattern) string {
+	if !mayBeIdle(path) {
+		return path // as nearly always
+	}
 	idle := 0
 	for i, rest, more := 0, path[1:], true; more; i++ {
 		var text string
@@ -48,7 +51,7 @@ func withoutIdle(path string, but pattern) string {
 		}
 	}
 	if idle == 0 {
-		return path // as nearly always
+		return path
 	}
 	var kept []string
 	for i, rest, more := 0, path[1:], true; more; i++ {
@@ -58,6 +61,20 @@ func withoutIdle(path string, but pattern) string {
 		}
 	}
 	return "/" + strings.Join(kept, "/")
+}
+
+// mayBeIdle reports whether a path has what every idle segment has: a dot, a
+// parenthesis, or an i at its beginning. It is asked of every call.
+func mayBeIdle(path string) bool {
+	before := byte(0)
+	for i := range len(path) {
+		c := path[i]
+		if c == '.' || c == '(' || before == '/' && c|0x20 == 'i' {
+			return true
+		}
+		before = c
+	}
+	return false
 }
 
 // names reports whether a segment is a text.
