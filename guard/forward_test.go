@@ -113,7 +113,7 @@ func TestForwardAuthForeignHeaders(t *testing.T) {
 			"X-Original-Method", "X-Original-Uri", "X-Original-URI", "X_Original_Uri", "x.original.uri",
 			"X-Forwarded-Method", "X-Forwarded-Uri", "X_Forwarded_Uri", "X-FORWARDED-URI",
 			"X-Original-Url", "X-Rewrite-Url", "X_Rewrite_Url", "X-Http-Method-Override", "X-Method-Override", "X-Envoy-Original-Path",
-			"SCRIPT_NAME", "Script-Name", "path_info", "X-Script-Name", "X-Sendfile-Type", "X-Accel-Mapping",
+			"SCRIPT_NAME", "Script-Name", "path_info", "X-Script-Name", "X-Sendfile-Type", "X-Accel-Mapping", "Proxy",
 			"X-Auth-Subject", "X_Auth_Subject", "x.auth.scope", "X-Auth-Age", "X-Auth-Status",
 		} {
 			answer := ask(t, g, proxy, "GET", uri, "Authorization: Bearer admin", name+": /v2/x")

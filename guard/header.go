@@ -43,6 +43,7 @@ var misleading = map[string]bool{
 	"x-original-url": true, "x-rewrite-url": true,
 	"x-original-uri": true, "x-original-method": true, "x-envoy-original-path": true,
 	"script-name": true, "path-info": true, "x-script-name": true, // of CGI; some servers take them from the header
+	"proxy":           true,                          // which CGI tells programs as the proxy that they are to use
 	"x-sendfile-type": true, "x-accel-mapping": true, // by which an API has a proxy in front answer with another file
 }
 

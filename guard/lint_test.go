@@ -123,7 +123,7 @@ func TestLintFindsHoles(t *testing.T) {
 				r.Header.Set("X-Auth-Subject", claims.Subject)
 				plain.ServeHTTP(w, r)
 			}), false).Listener.Addr().String()
-		}, []string{"identity: GET /v2/conversations/1 | X_Auth_Subject: ", "identity: GET /v2/conversations/1 | X.Auth.Scope: ", "Connection: close, X-Auth-Subject (the API was not told", "X-HTTP-Method-Override"}},
+		}, []string{"identity: GET /v2/conversations/1 | X_Auth_Subject: ", "identity: GET /v2/conversations/1 | X.Auth.Scope: ", "Connection: close, X-Auth-Subject (the API was not told", "X-HTTP-Method-Override", "SCRIPT_NAME: "}},
 
 		{"a guard that matches by prefix and forwards what it did not match", func(t *testing.T) string {
 			return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -212,6 +212,7 @@ func TestHeaderTricks(t *testing.T) {
 		{"other method", "X-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\nX_Method_Override: DELETE\r\n", false, identity},
 		{"other path", "X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n", false, identity},
 		{"other path by CGI", "SCRIPT_NAME: /v1\r\nscript-name: /v1\r\nPATH_INFO: /admin\r\nPath.Info: /admin\r\nX-Script-Name: /v1\r\n", false, identity},
+		{"other proxy", "Proxy: http://evil.example\r\n", false, identity},
 		{"other file", "X-Sendfile-Type: X-Accel-Redirect\r\nX-Accel-Mapping: /=/admin/\r\n", false, identity},
 		{"forwarding", "X-Forwarded-For: 10.0.0.1\r\nX_Forwarded_For: 10.0.0.1\r\nX-Forwarded-Prefix: /x\r\nX-Forwarded-Uri: /x\r\nForwarded: for=10.0.0.1\r\nX-Real-IP: 10.0.0.1\r\n", false, identity},
 		{"HTTP/2 by the way", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n", false, identity},

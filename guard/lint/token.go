@@ -183,7 +183,7 @@ func (s *session) identities(allowed *answer) {
 		s.spoofed(name, name, "Connection: "+name+"\r\n")
 		s.stripped(allowed, name)
 	}
-	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"} {
+	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL", "SCRIPT_NAME", "PATH_INFO", "X-Script-Name", "Proxy"} {
 		s.spoofed(name, name, "")
 	}
 }
