@@ -67,7 +67,7 @@ func (f forwarded) set(h http.Header) {
 // forwarding reports whether a header tells of a call's way.
 func forwarding(name string) bool {
 	const family = "x-forwarded-"
-	return len(name) > len(family) && sameHeader(name[:len(family)], family) || sameHeader(name, "forwarded") || sameHeader(name, "x-real-ip")
+	return len(name) >= len(family) && sameHeader(name[:len(family)], family) || sameHeader(name, "x-forwarded") || sameHeader(name, "forwarded") || sameHeader(name, "x-real-ip")
 }
 
 // only returns the one value of a header, or "".

@@ -131,7 +131,7 @@ func fuzzProxy(f *testing.F, g *guard.Guard, may *regexp.Regexp) {
 // call is refused.
 func FuzzHeader(f *testing.F) {
 	for _, name := range []string{"X-Auth-Subject", "x_auth_subject", "X.Auth.Scope", "Connection", "Forwarded", "X-Forwarded-For", "X-Forwarded-Uri", "X-Original-URI",
-		"X_Original_URI", "X-HTTP-Method-Override", "SCRIPT_NAME", "Authorization", "Upgrade", "Te", "Trailer", "X-Auth-Age", "Authorization_", "X-Real-IP", "X-Auth-Subject\u00e9"} {
+		"X_Original_URI", "X-HTTP-Method-Override", "SCRIPT_NAME", "Authorization", "Upgrade", "Te", "Trailer", "X-Auth-Age", "Authorization_", "X-Real-IP", "X-Auth-Subject\u00e9", "X!Forwarded!"} {
 		for _, value := range []string{"root", "X-Auth-Subject", "close, x_auth_subject", "Bearer admin", "websocket", "/v2/users", "DELETE"} {
 			f.Add(name, value, "Connection", "keep-alive")
 			f.Add("Connection", name, name, value)

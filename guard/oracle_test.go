@@ -108,6 +108,7 @@ func rank(r guard.Route, method string) string {
 			s += "1"
 		}
 	}
+	s += "0" // what ends here is more definite than what goes on
 	switch r.Method {
 	case method:
 		return s + "a"
