@@ -40,9 +40,6 @@ func (p *policy) loosely(method, path string, c *jeton.Claims) verdict {
 // before other segments the script that answers for all of them, such as
 // app.php, and the session in /(S(x))/admin. What a pattern has as a text stays.
 func withoutIdle(path string, but pattern) string {
-	if !mayIdle(path) {
-		return path
-	}
 	if !mayBeIdle(path) {
 		return path // as nearly always
 	}
@@ -76,18 +73,6 @@ func mayBeIdle(path string) bool {
 			return true
 		}
 		before = c
-	}
-	return false
-}
-
-// mayIdle is false for nearly every path that has no idle segment: it has neither
-// a dot nor a bracket, nor an x behind an e as in index.
-func mayIdle(path string) bool {
-	for i := 1; i < len(path); i++ {
-		switch c := path[i]; {
-		case c == '.', c == '(', c|0x20 == 'x' && path[i-1]|0x20 == 'e':
-			return true
-		}
 	}
 	return false
 }
