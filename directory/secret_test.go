@@ -49,7 +49,7 @@ func TestGeneratedSecrets(t *testing.T) {
 	}
 }
 
-// MISTAKES 9, for secrets: one text is good, and nothing that resembles it.
+// One text is good, and nothing that resembles it.
 // What was mistyped does not reach the store.
 func TestMalformedSecrets(t *testing.T) {
 	memory, ctx := store.NewMemory(), t.Context()
@@ -108,7 +108,7 @@ func TestMalformedSecrets(t *testing.T) {
 	}
 }
 
-// MISTAKES 49. Whatever the order of rotations and endings: the newest secret is
+// Whatever the order of rotations and endings: the newest secret is
 // good, the one before it until it is ended, and no other.
 func TestRotation(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -244,7 +244,7 @@ func odds(ctx context.Context, ann, dan User, secret jeton.Secret) []odd {
 	}
 }
 
-// MISTAKES 40, the work: what is computed depends on what is presented, and not
+// What is computed depends on what is presented, and not
 // on what there is. Nor does a secret that is known to be right help those who
 // are disabled.
 func TestConstantShape(t *testing.T) {

@@ -142,7 +142,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// MISTAKES 40, the wording: unknown, wrong and disabled read the same.
+// Unknown, wrong and disabled read the same.
 func TestNothingTellsWhoExists(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		wrong := b.loginWith("wrong")

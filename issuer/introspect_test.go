@@ -61,7 +61,7 @@ func TestIntrospect(t *testing.T) {
 	want(t, b.form("/introspect", []string{"token", "x", "client_id", "other-client"}, demo), 400, jeton.InvalidRequest)
 }
 
-// MISTAKES 46: a foreign client learns nothing and ends nothing.
+// A foreign client learns nothing and ends nothing.
 func TestForeignClient(t *testing.T) {
 	b := seeded(t, "oauth2", nil, nil)
 	login := b.password()
@@ -110,7 +110,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// MISTAKES 9: no other spelling of a revoked token is good.
+// No other spelling of a revoked token is good.
 func TestRevokeSpellings(t *testing.T) {
 	b := seeded(t, "oauth2", nil, nil)
 	token := b.token()

@@ -81,7 +81,7 @@ func TestLimitTellsNothing(t *testing.T) {
 	}
 }
 
-// MISTAKES 45: however the name is typed, it is one budget.
+// However the name is typed, it is one budget.
 func TestLimitFoldsNames(t *testing.T) {
 	b := seeded(t, "iadvize", nil, nil)
 	spellings := []string{"demo@example.com", "DEMO@example.com", " demo@Example.com ", "ｄｅｍｏ@example.com"}
@@ -122,7 +122,7 @@ func TestLimitAddress(t *testing.T) {
 	want(t, b.login(from("198.51.100.7")), 200)
 }
 
-// MISTAKES 45: guesses at the same time are counted one by one.
+// Guesses at the same time are counted one by one.
 func TestLimitParallelGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := seeded(t, "iadvize", slow(), nil)

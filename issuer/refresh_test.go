@@ -97,7 +97,7 @@ func TestRefreshBinding(t *testing.T) {
 	want(t, w.getRefresh(one.text("token"), refresh), 200)
 }
 
-// MISTAKES 42: an answer that was lost is given again, and a replay is caught.
+// An answer that was lost is given again, and a replay is caught.
 func TestRefreshRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := seeded(t, "oauth2", nil, nil)
@@ -219,7 +219,7 @@ func together(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// MISTAKES 41: 64 refreshes at once leave one family with one good token.
+// 64 refreshes at once leave one family with one good token.
 func TestRefreshTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := seeded(t, "oauth2", slow(), nil)
@@ -241,7 +241,7 @@ func TestRefreshTogether(t *testing.T) {
 	})
 }
 
-// MISTAKES 41: a refresh that races an end loses: after both, nothing of the
+// A refresh that races an end loses: after both, nothing of the
 // family is good.
 func TestRefreshRaces(t *testing.T) {
 	ends := map[string]func(b *bench, refresh string) error{

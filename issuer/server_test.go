@@ -115,7 +115,7 @@ func TestServerPanic(t *testing.T) {
 	}
 }
 
-// MISTAKES 43: health fails when a login cannot complete.
+// Health fails when a login cannot complete.
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var faults storetest.Faults

@@ -123,7 +123,6 @@ func TestOpenRealmRefuses(t *testing.T) {
 
 const singleActive = "dialect: x\ntoken: /token\ncall: /\nactive: 1\n"
 
-// MISTAKES 44, first part.
 func TestFailedLoginEndsNothing(t *testing.T) {
 	b := seeded(t, "altrata", nil, nil)
 	token := b.token()
@@ -163,7 +162,7 @@ func TestTokenThatCannotBeMade(t *testing.T) {
 	}
 }
 
-// MISTAKES 44: many logins at once leave exactly one good token, that of the
+// Many logins at once leave exactly one good token, that of the
 // login that was committed last.
 func TestSingleActiveTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -446,7 +445,7 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// MISTAKES 47: a password and another user's API key do not go together.
+// A password and another user's API key do not go together.
 func TestOthersAPIKey(t *testing.T) {
 	b := seeded(t, "altrata", nil, nil)
 	u := b.addUser("", "mallory", "mallory-password", "")
@@ -459,7 +458,7 @@ func TestOthersAPIKey(t *testing.T) {
 	want(t, b.login(basic("mallory", "mallory-password"), header("x-api-key", "mallory-api-key")), 200)
 }
 
-// MISTAKES 48: rotating the signing keys is no outage.
+// Rotating the signing keys is no outage.
 func TestKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := seeded(t, "web1on1", nil, nil)

@@ -22,7 +22,7 @@ type group struct {
 	}
 }
 
-// TestWycheproof: mistake 8. It goes by the key and the algorithm that the key
+// TestWycheproof: it goes by the key and the algorithm that the key
 // says it is for; what else a key says of its use is not looked at here.
 func TestWycheproof(t *testing.T) {
 	// These are not as Wycheproof has them, and why.

@@ -77,7 +77,7 @@ func TestSignVerify(t *testing.T) {
 	}
 }
 
-// TestKidFlood: mistake 13. Unknown kids read the store once a second, and a
+// TestKidFlood: unknown kids read the store once a second, and a
 // key that another process rotated in is still learned.
 func TestKidFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func (c *counting) Get(ctx context.Context, key string) (store.Record, error) {
 	return c.Store.Get(ctx, key)
 }
 
-// TestRotation: mistake 48. The next key is published before its first use,
+// TestRotation: the next key is published before its first use,
 // an old one is accepted until its tokens have expired, and no longer.
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// TestRemovedKey: mistake 48. Tokens of a key that was removed are refused at
+// TestRemovedKey: tokens of a key that was removed are refused at
 // once, by another process a second later, and signing goes on.
 func TestRemovedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -49,7 +49,6 @@ func withHeader(t *testing.T, r *Ring, header, payload string) string {
 	return ""
 }
 
-// TestAlgNone: mistake 1.
 func TestAlgNone(t *testing.T) {
 	r := open(t, store.NewMemory(), "EdDSA")
 	kid := r.set.Load().current.KeyID
@@ -65,7 +64,7 @@ func TestAlgNone(t *testing.T) {
 	}
 }
 
-// TestAlgConfusion: mistake 2, HMAC with what everybody knows of the key.
+// TestAlgConfusion: HMAC with what everybody knows of the key.
 func TestAlgConfusion(t *testing.T) {
 	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
 		r := open(t, store.NewMemory(), alg)
@@ -91,7 +90,7 @@ func TestAlgConfusion(t *testing.T) {
 	}
 }
 
-// TestKidInjection: mistake 4. A kid is looked up exactly, or not at all.
+// TestKidInjection: a kid is looked up exactly, or not at all.
 func TestKidInjection(t *testing.T) {
 	r := open(t, store.NewMemory(), "EdDSA")
 	kid := r.set.Load().current.KeyID
@@ -102,7 +101,7 @@ func TestKidInjection(t *testing.T) {
 	mustRefuse(t, r, "no kid", withHeader(t, r, `{"alg":"EdDSA"}`, `{"sub":"u"}`))
 }
 
-// TestKeysInTheHeader: mistake 5. They are not used, and nobody is called.
+// TestKeysInTheHeader: they are not used, and nobody is called.
 func TestKeysInTheHeader(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -129,7 +128,6 @@ func TestKeysInTheHeader(t *testing.T) {
 	}
 }
 
-// TestCritAndForms: mistake 6.
 func TestCritAndForms(t *testing.T) {
 	r := open(t, store.NewMemory(), "EdDSA")
 	kid := r.set.Load().current.KeyID
@@ -145,7 +143,6 @@ func TestCritAndForms(t *testing.T) {
 	mustRefuse(t, r, "a detached payload", parts[0]+".."+parts[2])
 }
 
-// TestPsychicSignatures: mistake 7.
 func TestPsychicSignatures(t *testing.T) {
 	r := open(t, store.NewMemory(), "ES256")
 	parts := strings.Split(sign(t, r), ".")
@@ -165,7 +162,7 @@ func TestPsychicSignatures(t *testing.T) {
 	}
 }
 
-// TestHighS: mistake 7. The second form of an ECDSA signature is refused.
+// TestHighS: the second form of an ECDSA signature is refused.
 func TestHighS(t *testing.T) {
 	r, order := open(t, store.NewMemory(), "ES256"), elliptic.P256().Params().N
 	for range 20 {
@@ -181,7 +178,7 @@ func TestHighS(t *testing.T) {
 	}
 }
 
-// TestKeyFixesAlg: mistake 3. A stored key that says nothing of its algorithm,
+// TestKeyFixesAlg: a stored key that says nothing of its algorithm,
 // is not for signatures, or is weak or of another kind, is never used.
 func TestKeyFixesAlg(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -218,7 +215,7 @@ func TestKeyFixesAlg(t *testing.T) {
 	}
 }
 
-// TestForeignRing: mistake 11. A token of another issuer that has a key of the
+// TestForeignRing: a token of another issuer that has a key of the
 // same kid is refused, and typ is told so that a refresh or ID token is not
 // taken for an access token.
 func TestForeignRing(t *testing.T) {
@@ -238,7 +235,7 @@ func TestForeignRing(t *testing.T) {
 	}
 }
 
-// TestOneTextualForm: mistake 9. No other text of a good token is taken.
+// TestOneTextualForm: no other text of a good token is taken.
 func TestOneTextualForm(t *testing.T) {
 	for _, alg := range algs {
 		r := open(t, store.NewMemory(), alg)
@@ -261,7 +258,7 @@ func TestOneTextualForm(t *testing.T) {
 	}
 }
 
-// TestClaims: mistake 10, as far as form goes.
+// TestClaims: as far as form goes.
 func TestClaims(t *testing.T) {
 	r := open(t, store.NewMemory(), "EdDSA")
 	header := fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, r.set.Load().current.KeyID)
@@ -275,7 +272,6 @@ func TestClaims(t *testing.T) {
 	mustRefuse(t, r, "a header key in two cases", withHeader(t, r, header[:len(header)-1]+`,"ALG":"none"}`, `{}`))
 }
 
-// TestBoundedWork: mistake 12.
 func TestBoundedWork(t *testing.T) {
 	r := open(t, store.NewMemory(), "ES256")
 	for what, token := range map[string]string{

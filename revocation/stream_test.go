@@ -317,7 +317,7 @@ func TestStreamLate(t *testing.T) {
 	})
 }
 
-// Mistake 28. With the connection cut the table grows older by the clock, no faster and no
+// With the connection cut the table grows older by the clock, no faster and no
 // slower; decisions go on until it is too old, and only until then. An issuer
 // that is cut off from its own source is no better than none.
 func TestStaleBound(t *testing.T) {

@@ -51,7 +51,7 @@ func wantCode(t testing.TB, c *Cache, text string, code jeton.Code) {
 	}
 }
 
-// TestCacheKeyIsTheWholeToken: mistake 15. Tokens that share all but one byte,
+// TestCacheKeyIsTheWholeToken: tokens that share all but one byte,
 // wherever that is, do not share an entry.
 func TestCacheKeyIsTheWholeToken(t *testing.T) {
 	var asked atomic.Int64
@@ -73,7 +73,7 @@ func TestCacheKeyIsTheWholeToken(t *testing.T) {
 	wantCode(t, c, strings.Repeat("x", maxToken+1), jeton.InvalidToken)
 }
 
-// TestCacheNeverPastExpiry: mistake 17. Use does not prolong an entry, neither
+// TestCacheNeverPastExpiry: use does not prolong an entry, neither
 // past exp nor past TTL.
 func TestCacheNeverPastExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestCacheNeverPastExpiry(t *testing.T) {
 	})
 }
 
-// TestCacheClockStepsBack: mistake 17. To a clock that is set back by a day, all
+// TestCacheClockStepsBack: to a clock that is set back by a day, all
 // times of a token are a day further away.
 func TestCacheClockStepsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestCacheKeepsNothingForEver(t *testing.T) {
 	}
 }
 
-// TestCacheRevoked: mistake 17. A known token ends with the next event that
+// TestCacheRevoked: a known token ends with the next event that
 // concerns it, and not with others.
 func TestCacheRevoked(t *testing.T) {
 	until := time.Now().Add(time.Hour)
@@ -188,7 +188,7 @@ func TestCacheRevoked(t *testing.T) {
 	}
 }
 
-// TestCacheStaleTable: mistake 28. Nobody is let in by old knowledge, and nobody
+// TestCacheStaleTable: nobody is let in by old knowledge, and nobody
 // is blamed for it; what is certain stays certain.
 func TestCacheStaleTable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestCacheStaleTable(t *testing.T) {
 	})
 }
 
-// TestCacheRevokedDuringVerification: mistake 17. An event that comes while the
+// TestCacheRevokedDuringVerification: an event that comes while the
 // Verifier is at work counts, for everybody who waits for it.
 func TestCacheRevokedDuringVerification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -351,7 +351,7 @@ func TestCachePanic(t *testing.T) {
 	})
 }
 
-// TestCacheGarbage: mistake 18. Tokens that are not good take nobody's place and
+// TestCacheGarbage: tokens that are not good take nobody's place and
 // no memory.
 func TestCacheGarbage(t *testing.T) {
 	asked := map[string]int{}
@@ -379,7 +379,7 @@ func TestCacheGarbage(t *testing.T) {
 	}
 }
 
-// TestCacheBounded: mistake 18. The cache holds its size of tokens, those in use
+// TestCacheBounded: the cache holds its size of tokens, those in use
 // stay while others pass through, and every one that is held can be found.
 func TestCacheBounded(t *testing.T) {
 	var asked atomic.Int64
@@ -430,7 +430,7 @@ func TestCacheAlikeEnds(t *testing.T) {
 	}
 }
 
-// TestCacheBindsPolicy: mistake 16. Two caches with other audiences in front of
+// TestCacheBindsPolicy: two caches with other audiences in front of
 // one kind of token, asked in any order, say what their verifiers say.
 func TestCacheBindsPolicy(t *testing.T) {
 	audience := func(aud string) verifier {

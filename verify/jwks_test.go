@@ -24,7 +24,7 @@ func serveText(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
 }
 
-// TestKeyFixesAlg: mistake 3. A published key that says nothing of its
+// TestKeyFixesAlg: a published key that says nothing of its
 // algorithm, is not for signatures, or is weak or of another kind, is never
 // used.
 func TestKeyFixesAlg(t *testing.T) {
@@ -116,7 +116,7 @@ func TestKidTwice(t *testing.T) {
 	mustTake(t, v, "for another algorithm", c.sign(t, nil))
 }
 
-// TestKidFlood: mistake 13. 10,000 invented kids cause one call in a window, and
+// TestKidFlood: 10,000 invented kids cause one call in a window, and
 // a key that is published in the middle of them is learned within it.
 func TestKidFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestKidFlood(t *testing.T) {
 	})
 }
 
-// TestRotationIsNotDelayed: mistake 13. Without a flood a new key is taken at
+// TestRotationIsNotDelayed: without a flood a new key is taken at
 // its first token.
 func TestRotationIsNotDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestNoCallForWhatIsRefusedAnyway(t *testing.T) {
 	}
 }
 
-// TestRemovedKey: mistakes 13 and 48. A key that was removed is refused after
+// TestRemovedKey: a key that was removed is refused after
 // the next fetch, in a cache too, and the others go on.
 func TestRemovedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestRemovedKey(t *testing.T) {
 	})
 }
 
-// TestKeySetFailures: mistake 13. Whatever comes in the place of keys, those
+// TestKeySetFailures: whatever comes in the place of keys, those
 // that are there serve until they are too old; then nothing is decided, in a
 // cache neither. With no keys ever nothing is decided from the start.
 func TestKeySetFailures(t *testing.T) {

@@ -56,7 +56,6 @@ func TestJWTOfJeton(t *testing.T) {
 	}
 }
 
-// TestAlgNone: mistake 1.
 func TestAlgNone(t *testing.T) {
 	is := newIssuer(t, "EdDSA")
 	v, k := is.jwt(), is.keys[0]
@@ -71,7 +70,7 @@ func TestAlgNone(t *testing.T) {
 	mustTake(t, v, "the harness itself", k.raw(t, k.header(), but(nil)))
 }
 
-// TestAlgConfusion: mistake 2, HMAC with what everybody knows of the key, also
+// TestAlgConfusion: HMAC with what everybody knows of the key, also
 // if somebody allows HMACs, and a published HMAC key.
 func TestAlgConfusion(t *testing.T) {
 	is := newIssuer(t, "ES256", "EdDSA", "RS256")
@@ -103,7 +102,7 @@ func TestAlgConfusion(t *testing.T) {
 	mustRefuse(t, v, "a published HMAC key", signed+"."+base64.RawURLEncoding.EncodeToString(mac.Sum(nil)))
 }
 
-// TestKeyOfOtherAlg: mistake 2. An RSA key for RS256 is none for PS256.
+// TestKeyOfOtherAlg: an RSA key for RS256 is none for PS256.
 func TestKeyOfOtherAlg(t *testing.T) {
 	is := newIssuer(t, "RS256")
 	other := key{"key-RS256", "PS256", rsaKey()}
@@ -113,7 +112,7 @@ func TestKeyOfOtherAlg(t *testing.T) {
 	mustRefuse(t, v, "an algorithm that is not taken", is.keys[0].sign(t, nil))
 }
 
-// TestKidInjection: mistake 4. A kid is looked up exactly, or not at all.
+// TestKidInjection: a kid is looked up exactly, or not at all.
 func TestKidInjection(t *testing.T) {
 	is := newIssuer(t, "EdDSA")
 	v, k := is.jwt(), is.keys[0]
@@ -125,7 +124,7 @@ func TestKidInjection(t *testing.T) {
 	mustRefuse(t, v, "kid twice", k.raw(t, `{"alg":"EdDSA","typ":"at+jwt","kid":"x","kid":"key-EdDSA"}`, but(nil)))
 }
 
-// TestKeysInTheHeader: mistake 5. They are not used, and nobody is called.
+// TestKeysInTheHeader: they are not used, and nobody is called.
 func TestKeysInTheHeader(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -163,7 +162,6 @@ func TestKeysInTheHeader(t *testing.T) {
 	}
 }
 
-// TestCritAndForms: mistake 6.
 func TestCritAndForms(t *testing.T) {
 	is := newIssuer(t, "EdDSA")
 	v, k := is.jwt(), is.keys[0]
@@ -180,7 +178,6 @@ func TestCritAndForms(t *testing.T) {
 	mustRefuse(t, v, "a detached payload", parts[0]+".."+parts[2])
 }
 
-// TestPsychicSignatures: mistake 7.
 func TestPsychicSignatures(t *testing.T) {
 	is := newIssuer(t, "ES256", "ES384", "ES512")
 	v := is.jwt()
@@ -215,7 +212,7 @@ func TestPsychicSignatures(t *testing.T) {
 	}
 }
 
-// TestMalleability: mistakes 7 and 9. Of a good token no other text is good, but
+// TestMalleability: of a good token no other text is good, but
 // for the second form of an ECDSA signature; and what ends the token ends every
 // form of it, whichever was seen first.
 func TestMalleability(t *testing.T) {
@@ -277,7 +274,6 @@ func variantsOf(good string) []string {
 	return variants
 }
 
-// TestClaimForms: mistake 10.
 func TestClaimForms(t *testing.T) {
 	is := newIssuer(t, "EdDSA")
 	v, k := is.jwt(), is.keys[0]
@@ -332,7 +328,7 @@ func TestScopeForms(t *testing.T) {
 	}
 }
 
-// TestTimes: mistake 10, to the edge of the leeway.
+// TestTimes: to the edge of the leeway.
 func TestTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := newIssuer(t, "EdDSA")
@@ -357,7 +353,7 @@ func TestTimes(t *testing.T) {
 	})
 }
 
-// TestAudienceAndIssuer: mistake 11. Both are compared whole.
+// TestAudienceAndIssuer: both are compared whole.
 func TestAudienceAndIssuer(t *testing.T) {
 	is := newIssuer(t, "EdDSA")
 	v, k := is.jwt(), is.keys[0]
@@ -377,7 +373,7 @@ func TestAudienceAndIssuer(t *testing.T) {
 	mustRefuse(t, is.jwt(), "the same kid", other.keys[0].sign(t, nil))
 }
 
-// TestOtherTokens: mistake 11. ID tokens, refresh tokens and the like are no
+// TestOtherTokens: ID tokens, refresh tokens and the like are no
 // access tokens, though the same key signed them.
 func TestOtherTokens(t *testing.T) {
 	is := newIssuer(t, "EdDSA")
@@ -402,7 +398,7 @@ func TestOtherTokens(t *testing.T) {
 	mustTake(t, v, "RFC 9068", typed(`,"typ":"at+jwt"`, nil))
 }
 
-// TestBoundedWork: mistake 12. None of it has a key fetched.
+// TestBoundedWork: none of it has a key fetched.
 func TestBoundedWork(t *testing.T) {
 	is := newIssuer(t)
 	v := is.jwt()
@@ -422,7 +418,6 @@ func TestBoundedWork(t *testing.T) {
 	}
 }
 
-// TestErrorsShowNothing: mistake 29.
 func TestErrorsShowNothing(t *testing.T) {
 	is := newIssuer(t)
 	v, k := is.jwt(), is.keys[0]

@@ -25,7 +25,7 @@ func (v plain) Verify(_ context.Context, bearer jeton.Secret) (*jeton.Claims, er
 	return nil, jeton.InvalidToken
 }
 
-// TestCacheBindsNoRoute: mistake 16. Routes and tokens in any order: a guard
+// TestCacheBindsNoRoute: routes and tokens in any order: a guard
 // with a cache says what one without it says, since what a token may do is
 // decided for each call.
 func TestCacheBindsNoRoute(t *testing.T) {

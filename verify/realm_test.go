@@ -23,7 +23,7 @@ import (
 	"github.com/jetonhq/jeton/verify"
 )
 
-// TestRealmKeyRemoved: mistake 48. What a removed key of a realm had signed is
+// TestRealmKeyRemoved: what a removed key of a realm had signed is
 // refused by those who know it, in the process that removes it at once.
 func TestRealmKeyRemoved(t *testing.T) {
 	d, err := dialects.Load("oauth2")

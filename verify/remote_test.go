@@ -274,7 +274,7 @@ func TestRemote(t *testing.T) {
 	})
 }
 
-// TestRemoteIssuerIsDown: mistake 28. A guard starts without its issuer, decides
+// TestRemoteIssuerIsDown: a guard starts without its issuer, decides
 // nothing until that answers, and goes on without it afterwards.
 func TestRemoteIssuerIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/jetonhq/jeton/jws"
 )
 
-// TestWycheproof: mistake 8. Each group's key is published as it is, and the
+// TestWycheproof: each group's key is published as it is, and the
 // signature of each vector checked by what is read of it. No invalid vector is
 // accepted.
 func TestWycheproof(t *testing.T) {
