@@ -30,7 +30,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"strictjson":       "",
 	"jws":              "strictjson",
 	"store":            ".",
-	"store/etcd":       "store",
+	"store/etcd":       ". store",
 	"store/kubernetes": ". store",
 	"store/postgres":   "store",
 	"store/redis":      "store",

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -31,18 +30,10 @@ func CheckListen(addr string) error {
 	if err != nil {
 		return fmt.Errorf("broker: %q is to be unix:PATH or a loopback address such as 127.0.0.1:8081", addr)
 	}
-	if !loopback(host) {
+	if !jeton.IsLoopback(host) {
 		return fmt.Errorf("broker: %q is not a loopback address; the token API gives tokens to everybody who reaches it", addr)
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // local lets through what a local program sends and nothing that a web page
@@ -53,7 +44,7 @@ func (b *Broker) local(next func(w http.ResponseWriter, r *http.Request, c *Call
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
-		if host != "127.0.0.1" && !loopback(host) && !slices.Contains(b.Hosts, host) {
+		if host != "127.0.0.1" && !jeton.IsLoopback(host) && !slices.Contains(b.Hosts, host) {
 			writeProblem(w, problem{Status: http.StatusForbidden, Title: "foreign host", Detail: "the request is for another host; call the broker by its loopback address"})
 			return
 		}

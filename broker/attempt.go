@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"time"
 
@@ -296,10 +295,10 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	left := time.Now()
 	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
-		return nil, notSent{withoutURL(err)}
+		return nil, notSent{unreached(err)}
 	}
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, unreached(err)
 	}
 	way := time.Since(left)
 	_ = l.k.b.readClock(ctx) // this machine's may have jumped meanwhile
@@ -309,7 +308,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, unreached(err)
 	}
 	if len(body) > maxAnswer {
 		return nil, errors.New("the vendor's answer is too large")
@@ -343,10 +342,6 @@ type notSent struct{ error }
 
 func (e notSent) Unwrap() error { return e.error }
 
-// withoutURL takes the URL out of an HTTP client's error: it can hold a secret.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
-	return fmt.Errorf("reach the vendor: %w", err)
+func unreached(err error) error {
+	return fmt.Errorf("reach the vendor: %w", jeton.WithoutURL(err))
 }

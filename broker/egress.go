@@ -189,6 +189,6 @@ func (b *Broker) egressError(w http.ResponseWriter, err error) {
 		b.writeError(w, err)
 		return
 	}
-	b.Logger.Warn("a call through the egress proxy failed", "error", withoutURL(err))
+	b.Logger.Warn("a call through the egress proxy failed", "error", unreached(err))
 	writeProblem(w, problem{Status: http.StatusBadGateway, Title: "the vendor's API could not be reached"})
 }

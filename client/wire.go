@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -46,7 +45,7 @@ const maxAnswer = 1 << 20
 func (c *Client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", withoutURL(err))
+		return nil, fmt.Errorf("client: %w", jeton.WithoutURL(err))
 	}
 	if !c.config.Key.IsZero() {
 		r.Header.Set("Authorization", "Bearer "+c.config.Key.Reveal())
@@ -56,7 +55,7 @@ func (c *Client) send(ctx context.Context, method, path string, body []byte) (*h
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("client: ask the broker: %w", withoutURL(err))
+		return nil, fmt.Errorf("client: ask the broker: %w", jeton.WithoutURL(err))
 	}
 	if answer.StatusCode == http.StatusOK {
 		return answer, nil
@@ -83,7 +82,7 @@ func (c *Client) ask(ctx context.Context, method, path string, body []byte) (*je
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("client: ask the broker: %w", withoutURL(err))
+		return nil, fmt.Errorf("client: ask the broker: %w", jeton.WithoutURL(err))
 	}
 	return parse(text)
 }
@@ -157,12 +156,4 @@ func (c *Client) stream() error {
 		c.learn(t, false)
 	}
 	return lines.Err()
-}
-
-// withoutURL takes the URL out of an HTTP client's error.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }

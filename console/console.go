@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/issuer"
 	"github.com/jetonhq/jeton/store"
@@ -207,8 +208,7 @@ func (c *Console) route(v *visit, path string) (answer, error) {
 // whoever wants to read the pages with it (DNS rebinding).
 func (c *Console) ownHost(hostport string) bool {
 	host := (&url.URL{Host: hostport}).Hostname()
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, c.url.Hostname()) || strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, c.url.Hostname()) || jeton.IsLoopback(host)
 }
 
 // readForm reads the fields of a POST. They count only if they stand in the

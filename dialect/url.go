@@ -66,8 +66,7 @@ func loopback(host value) bool {
 	if h, _, err := net.SplitHostPort(text); err == nil {
 		text = h
 	}
-	ip := net.ParseIP(strings.Trim(text, "[]"))
-	return text == "localhost" || ip != nil && ip.IsLoopback()
+	return jeton.IsLoopback(text)
 }
 
 func (a address) has(hole string) bool { return slices.Contains(a.holes(), hole) }

@@ -412,9 +412,7 @@ func (g *Guard) log(message string, r *http.Request, err error) {
 	for e, ok := errors.AsType[*jeton.Error](err); ok && e.Cause != nil; e, ok = errors.AsType[*jeton.Error](err) {
 		err = e.Cause // what is shown does not say why
 	}
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // its text holds a URL
-	}
+	err = jeton.WithoutURL(err)
 	unsaid, ok := g.quiet.say(message + ": " + err.Error())
 	if !ok {
 		return

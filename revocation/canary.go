@@ -157,7 +157,7 @@ func (f flight) ask(ctx context.Context, name string) error {
 	}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}).WithContext(ctx)
 	answer, err := f.transport.RoundTrip(r)
 	if err != nil {
-		return fmt.Errorf("revocation: reach the issuer: %w", withoutURL(err))
+		return fmt.Errorf("revocation: reach the issuer: %w", jeton.WithoutURL(err))
 	}
 	_, _ = io.CopyN(io.Discard, answer.Body, maxMessage) // so that the connection is used again
 	_ = answer.Body.Close()

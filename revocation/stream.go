@@ -138,7 +138,7 @@ func endpoint(text string, key jeton.Secret) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("revocation: the URL of the issuer is none, or has a user, a query or a fragment")
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && !ip.IsLoopback()) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !jeton.IsLoopback(u.Hostname())) {
 		return nil, errors.New("revocation: the URL of the issuer must be https, or http to this machine: the guard's key goes there")
 	}
 	if key.IsZero() {
@@ -244,7 +244,7 @@ func (f *following) ask(ctx context.Context, challenge string) (*http.Response, 
 	}
 	answer, err := f.transport.RoundTrip(r)
 	if err != nil {
-		return nil, fmt.Errorf("revocation: reach the issuer: %w", withoutURL(err))
+		return nil, fmt.Errorf("revocation: reach the issuer: %w", jeton.WithoutURL(err))
 	}
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	if answer.StatusCode != http.StatusOK || kind != "text/event-stream" {
@@ -252,14 +252,6 @@ func (f *following) ask(ctx context.Context, challenge string) (*http.Response, 
 		return nil, &statusError{answer.StatusCode, retryAfter(answer.Header)}
 	}
 	return answer, nil
-}
-
-// withoutURL takes the URL out of an HTTP client's error: it can hold a secret.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 func retryAfter(h http.Header) time.Duration {
@@ -305,7 +297,7 @@ func ended(err error) error {
 	if err == io.EOF {
 		return errors.New("revocation: the issuer ended the connection")
 	}
-	return fmt.Errorf("revocation: read from the issuer: %w", withoutURL(err))
+	return fmt.Errorf("revocation: read from the issuer: %w", jeton.WithoutURL(err))
 }
 
 // greet reads who speaks.

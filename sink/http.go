@@ -4,7 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
+
+	"github.com/jetonhq/jeton"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes.
@@ -19,23 +20,15 @@ func Send(by http.RoundTripper, r *http.Request) (*http.Response, []byte, error)
 	r.Header.Set("User-Agent", "jeton")
 	answer, err := by.RoundTrip(r)
 	if err != nil {
-		return nil, nil, WithoutURL(err)
+		return nil, nil, jeton.WithoutURL(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
-		return nil, nil, WithoutURL(err)
+		return nil, nil, jeton.WithoutURL(err)
 	}
 	if len(body) > maxAnswer {
 		return nil, nil, errors.New("the answer is too large")
 	}
 	return answer, body, nil
-}
-
-// WithoutURL takes the URL out of an HTTP client's error: it can hold a secret.
-func WithoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }

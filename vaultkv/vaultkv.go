@@ -308,9 +308,7 @@ func (v *Client) exchange(ctx context.Context, method, target string, token jeto
 // unreached strips the URL from an error of the connection, and has the context
 // of the caller be the error where it ended.
 func (v *Client) unreached(ctx context.Context, err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
+	err = jeton.WithoutURL(err)
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}

@@ -8,11 +8,9 @@ import (
 	"github.com/jetonhq/jeton/revocation"
 )
 
-// Revocations returns what is known to have ended at the issuer, for
-// [guard.Guard.Revocations]; nil if there is neither a Table nor a Key. It is to
-// be read.
-//
-// [guard.Guard.Revocations]: https://pkg.go.dev/github.com/jetonhq/jeton/guard#Guard
+// Revocations returns what is known to have ended at the issuer, for the guard
+// that takes its tokens; nil if there is neither a Table nor a Key. It is to be
+// read.
 func (r *Remote) Revocations() *revocation.Table {
 	r.once.Do(r.start)
 	return r.table

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"strings"
 	"time"
+
+	"github.com/jetonhq/jeton"
 )
 
 const (
@@ -43,11 +43,8 @@ func call(ctx context.Context, client *http.Client, req *http.Request) ([]byte, 
 	straight.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	straight.Jar = nil
 	resp, err := straight.Do(req.WithContext(ctx))
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, jeton.WithoutURL(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -82,16 +79,8 @@ func checkURL(address string) error {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Opaque != "":
 		return errors.New("not a URL of an issuer")
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+	case u.Scheme == "https", u.Scheme == "http" && jeton.IsLoopback(u.Hostname()):
 		return nil
 	}
 	return errors.New("the URL is neither https:// nor http:// to a loopback address")
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

@@ -244,7 +244,7 @@ func fetch(ctx context.Context, u *url.URL) ([]byte, error) {
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, jeton.WithoutURL(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {

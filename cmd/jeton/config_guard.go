@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/yamlnode"
 )
@@ -241,7 +242,7 @@ func (p *parser) upstreamURL(n yamlnode.Node) *url.URL {
 func (p *parser) remote(n, at yamlnode.Node, what string) *remoteConfig {
 	c := new(remoteConfig)
 	v, _ := n.Get("issuer")
-	if c.issuer = p.url(v, "issuer"); c.issuer != nil && c.issuer.Scheme != "https" && !isLocal(c.issuer.Hostname()) {
+	if c.issuer = p.url(v, "issuer"); c.issuer != nil && c.issuer.Scheme != "https" && !jeton.IsLoopback(c.issuer.Hostname()) {
 		p.fail(v, "%s: issuer: whoever is in between could change its keys; write https://", what)
 	}
 	if _, ok := n.Get("dialect"); ok {

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/sink"
 	sinkredis "github.com/jetonhq/jeton/sink/redis"
 	sinkvault "github.com/jetonhq/jeton/sink/vault"
@@ -250,7 +250,7 @@ func (p *parser) sinkCommon(c *sinkConfig, n yamlnode.Node, what string) {
 	}
 	if v, ok := n.Get("endpoint"); ok {
 		c.endpoint = p.url(v, what+": endpoint")
-		if c.endpoint != nil && c.endpoint.Scheme != "https" && !isLocal(c.endpoint.Hostname()) {
+		if c.endpoint != nil && c.endpoint.Scheme != "https" && !jeton.IsLoopback(c.endpoint.Hostname()) {
 			p.fail(v, "%s: an endpoint is https://, or on this machine: it gets the token", what)
 		}
 	}
@@ -282,9 +282,6 @@ func (p *parser) sinksApart(accounts []accountConfig) {
 		}
 	}
 }
-
-// isLocal reports whether a host is this machine.
-func isLocal(host string) bool { return isLoopback(net.JoinHostPort(host, "0")) }
 
 // sinkReferences lists the secrets that the account's sinks need.
 func (a accountConfig) sinkReferences() (list []reference) {

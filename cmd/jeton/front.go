@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/jetonhq/jeton"
 )
 
 // A front serves everything that is declared at one address.
@@ -78,8 +80,7 @@ func bindUnix(path string, mode fs.FileMode) (net.Listener, error) {
 // isLoopback reports whether only this machine reaches the address.
 func isLoopback(text string) bool {
 	host, _, err := net.SplitHostPort(text)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return err == nil && jeton.IsLoopback(host)
 }
 
 // ServeHTTP finds the route.

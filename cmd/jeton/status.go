@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/broker"
 )
 
@@ -127,12 +128,12 @@ func readBroker(ctx context.Context, c *brokerConfig, account, path string, to a
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
 			return errNoBroker
 		}
-		return fmt.Errorf("ask the broker at %s: %w", c.listen.text, withoutURL(err))
+		return fmt.Errorf("ask the broker at %s: %w", c.listen.text, jeton.WithoutURL(err))
 	}
 	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 64*maxAnswer))
 	if err != nil {
-		return fmt.Errorf("ask the broker at %s: %w", c.listen.text, withoutURL(err))
+		return fmt.Errorf("ask the broker at %s: %w", c.listen.text, jeton.WithoutURL(err))
 	}
 	if answer.StatusCode != http.StatusOK {
 		return brokerError(c.listen, answer, body)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/store"
 	"github.com/jetonhq/jeton/store/etcd"
 	"github.com/jetonhq/jeton/store/kubernetes"
@@ -213,7 +214,7 @@ func (p *parser) storeSides(n yamlnode.Node, u storeURL) {
 		return
 	}
 	plain := a.Scheme == "vault+http" || a.Scheme == "kubernetes+http" && !u.password.isZero()
-	if host, _, _ := net.SplitHostPort(a.HostPorts("1")[0]); plain && !isLocal(host) {
+	if host, _, _ := net.SplitHostPort(a.HostPorts("1")[0]); plain && !jeton.IsLoopback(host) {
 		p.fail(n, "store: %s:// shows the token to the network; it is for this machine only", a.Scheme)
 	}
 }

@@ -164,14 +164,6 @@ func brokerError(at address, answer *http.Response, body []byte) error {
 	return errors.New("the broker says: " + printable(text))
 }
 
-// withoutURL takes the URL out of an error of net/http.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
-}
-
 // fetchToken gets a token as the broker would, from here.
 func fetchToken(ctx context.Context, c *config, account accountConfig, minTTL time.Duration) (_ *tokenAnswer, err error) {
 	if err := c.checkSecrets(); err != nil {

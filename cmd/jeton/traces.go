@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
@@ -57,7 +58,7 @@ func (p *parser) traces(n yamlnode.Node) *tracesConfig {
 			}
 		}
 	}
-	if c.otlp != nil && c.otlp.Scheme != "https" && len(c.headers) > 0 && !isLocal(c.otlp.Hostname()) {
+	if c.otlp != nil && c.otlp.Scheme != "https" && len(c.headers) > 0 && !jeton.IsLoopback(c.otlp.Hostname()) {
 		v, _ := n.Get("otlp")
 		p.fail(v, "traces.otlp: http:// shows the headers to the network; write https://, or have the collector on this machine")
 	}
@@ -167,7 +168,7 @@ func (e *patientExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && e.lost == 0:
-		e.logger.Warn("traces could not be sent; nothing else is affected", "error", withoutURL(err))
+		e.logger.Warn("traces could not be sent; nothing else is affected", "error", jeton.WithoutURL(err))
 	case err == nil && e.lost > 0:
 		e.logger.Info("traces are sent again", "lost", e.lost)
 	}

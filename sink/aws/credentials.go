@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/sink"
 )
 
@@ -145,7 +146,7 @@ func keepsSecrets(u *url.URL) bool {
 // its side.
 func besideUs(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && (ip.IsLoopback() || ip == netip.MustParseAddr("169.254.170.2") ||
+	return jeton.IsLoopback(host) || err == nil && (ip == netip.MustParseAddr("169.254.170.2") ||
 		ip == netip.MustParseAddr("169.254.170.23") || ip == netip.MustParseAddr("fd00:ec2::23"))
 }
 

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -340,10 +340,7 @@ func (s *Store) date(ctx context.Context, member string) (time.Time, time.Durati
 	}
 	answer, err := s.web.Do(r)
 	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err
-		}
-		return time.Time{}, 0, err
+		return time.Time{}, 0, jeton.WithoutURL(err)
 	}
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 4<<10)) // so that the connection is of use again

@@ -150,13 +150,10 @@ func (a *api) send(ctx context.Context, method, name string, query url.Values, i
 // ended strips the URL from an error of the connection, and has the context be
 // the error where it ended.
 func ended(ctx context.Context, err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return err
+	return jeton.WithoutURL(err)
 }
 
 // A refusal is an answer that is no success. It holds nothing of what the server
