@@ -21,6 +21,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -181,11 +182,12 @@ func StartEtcd() (*Server, error) {
 // FreeAddr returns a loopback address on which nobody listens, for a program
 // that is to listen there or to come back there. Its port is not one that the
 // system gives to connections by itself (32768 and up on Linux), or another
-// test's connection could have it in the meantime.
+// test's connection could have it in the meantime. No address is given twice:
+// who has one may not listen there yet, or not at the moment.
 func FreeAddr() (string, error) {
 	var err error
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+chance.IntN(22000))
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+(firstPort+nextPort.Add(1))%22000)
 		var l net.Listener
 		if l, err = net.Listen("tcp", addr); err == nil {
 			return addr, l.Close()
@@ -193,6 +195,13 @@ func FreeAddr() (string, error) {
 	}
 	return "", fmt.Errorf("storetest: no port is free: %w", err)
 }
+
+// The ports of one process follow one another, from where chance has it: so
+// those of two rarely meet.
+var (
+	firstPort = chance.Int64N(22000)
+	nextPort  atomic.Int64
+)
 
 // start makes a server as prepare says and starts it.
 func start(name string, as *syscall.Credential, prepare func(*Server) error) (_ *Server, err error) {
