@@ -25,7 +25,8 @@ type Source interface {
 	Token(ctx context.Context) (*Token, error)
 }
 
-// A Verifier decides whether a bearer token is good.
+// A Verifier decides whether a bearer token is good. The text is whatever a
+// call wore, of any length and with any bytes.
 //
 // The error matches [InvalidToken] if the token is not good, for whatever
 // reason; any other error means that the verifier could not decide, and the

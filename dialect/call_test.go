@@ -143,6 +143,9 @@ func FuzzBearer(f *testing.F) {
 		for i, d := range all {
 			vars, want := d.ReadCall(r)
 			token, others, got := d.Bearer(r)
+			if got == nil && others == nil && strings.Trim(token.Reveal(), bearerBytes) != "" {
+				continue // all of it is looked at by ReadCall only
+			}
 			switch {
 			case code(got) != code(want):
 				t.Fatalf("%s: error %v, ReadCall has %v", wearings[i], got, want)
@@ -154,6 +157,9 @@ func FuzzBearer(f *testing.F) {
 		}
 	})
 }
+
+// bearerBytes are those of b64token (RFC 6750 section 2.1).
+const bearerBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
 
 // A token that is malformed in one way is not saved by a good one in another.
 func TestMalformedAndGood(t *testing.T) {

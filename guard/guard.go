@@ -240,6 +240,9 @@ func (g *Guard) decide(r *http.Request) (*jeton.Claims, error) {
 	}
 	claims, err := g.verify(r.Context(), bearer)
 	if err != nil {
+		if _, malformed := g.Dialect.ReadCall(r); malformed != nil {
+			return nil, malformed
+		}
 		return nil, err
 	}
 	if len(claims.Bound) > 0 {

@@ -349,5 +349,5 @@ func (t *Table) Age(now time.Time) (time.Duration, bool) {
 	if at == nil {
 		return 0, false
 	}
-	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0), true
+	return max(now.Sub(*at), time.Duration(now.UnixNano()-at.UnixNano()), 0), true
 }

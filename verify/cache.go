@@ -56,6 +56,7 @@ type Cache struct {
 	Size int
 
 	once  sync.Once
+	clock clock
 	known memory
 
 	mu      sync.Mutex
@@ -84,7 +85,7 @@ func (c *Cache) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims,
 	}
 	hash := c.known.hash(text)
 	for again := false; ; again = true {
-		now := time.Now()
+		now := c.clock.now()
 		e := c.known.find(hash, text)
 		if e != nil && c.believed(e, now) {
 			e.touch() // a token that is seen once makes no other one go

@@ -53,8 +53,8 @@ type memory struct {
 }
 
 const (
-	reach = 32  // entries that are looked at, at most, in a chain or by the hand
-	tail  = 128 // bytes of a token that choose its chain
+	reach = 32 // entries that are looked at, at most, in a chain or by the hand
+	tail  = 32 // bytes of a token that choose its chain
 )
 
 func (m *memory) start(size int) {
