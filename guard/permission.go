@@ -163,8 +163,10 @@ func segmentOf(path string, i int) (segment string) {
 
 // cutSegment is strings.Cut at a slash, faster where that comes soon.
 func cutSegment(path string) (segment, rest string, more bool) {
-	if i := strings.IndexByte(path, '/'); i >= 0 {
-		return path[:i], path[i+1:], true
+	for i := range len(path) {
+		if path[i] == '/' {
+			return path[:i], path[i+1:], true
+		}
 	}
 	return path, "", false
 }
