@@ -57,11 +57,12 @@ func (g *Guard) forwarded(r *http.Request) forwarded {
 const notInHost = ", \t/@\\?#"
 
 func (f forwarded) set(h http.Header) {
+	values := []string{strings.Join(f.hops, ", "), f.host, f.proto} // one piece of memory
 	if len(f.hops) > 0 {
-		h["X-Forwarded-For"] = []string{strings.Join(f.hops, ", ")}
+		h["X-Forwarded-For"] = values[0:1:1]
 	}
-	h["X-Forwarded-Host"] = []string{f.host}
-	h["X-Forwarded-Proto"] = []string{f.proto}
+	h["X-Forwarded-Host"] = values[1:2:2]
+	h["X-Forwarded-Proto"] = values[2:3:3]
 }
 
 // forwarding reports whether a header tells of a call's way.

@@ -77,18 +77,15 @@ func folded(set map[string]bool, name string) bool {
 
 // sameHeader reports whether two names are the same when they are folded.
 func sameHeader(a, b string) bool {
-	if !isASCII(a) || !isASCII(b) {
-		return dialect.FoldHeader(a) == dialect.FoldHeader(b)
-	}
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
+	for i := range min(len(a), len(b)) {
+		if a[i] >= utf8.RuneSelf || b[i] >= utf8.RuneSelf {
+			return dialect.FoldHeader(a) == dialect.FoldHeader(b)
+		}
 		if fold(a[i]) != fold(b[i]) {
-			return false
+			return false // as nearly always
 		}
 	}
-	return true
+	return len(a) == len(b)
 }
 
 func isASCII(s string) bool {
