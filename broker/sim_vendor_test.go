@@ -154,7 +154,7 @@ func (n *node) aside(r *http.Request, body []byte) (*http.Response, error) {
 	w.mu.Lock()
 	r = r.Clone(context.Background())
 	r.URL.Path = strings.TrimPrefix(r.URL.Path, asideOrigin.Path)
-	how, vars, err := w.d.ReadRequest(r, body)
+	how, vars, err := received(w.d.ReadRequest(r, body))
 	if err != nil {
 		w.violate("the vendor does not understand a request: %v", err)
 	} else if how.Kind == dialect.KindLogin && !n.cut && w.tooMany() {
@@ -198,7 +198,7 @@ func (w *world) arrives(x *exchange, r *http.Request, body []byte) *http.Respons
 	if r.Body != nil {
 		r = r.Clone(r.Context())
 	}
-	how, vars, err := w.d.ReadRequest(r, body)
+	how, vars, err := received(w.d.ReadRequest(r, body))
 	if err != nil {
 		w.violate("the vendor does not understand a request: %v", err)
 		w.d.WriteTokenError(to, "v", err)

@@ -88,7 +88,7 @@ func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 func (v *vendor) serve(w http.ResponseWriter, r *http.Request, body []byte) (lost bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	x, vars, err := v.d.ReadRequest(r, body)
+	x, vars, err := received(v.d.ReadRequest(r, body))
 	if err != nil {
 		v.call(w, r, body)
 		return false
@@ -244,4 +244,12 @@ func closeBroker(t *testing.T, b *Broker) {
 	if err := b.Close(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// received is what a request was read as.
+func received(m *dialect.Received, err error) (*dialect.Exchange, jeton.Vars, error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Exchange, m.Vars, nil
 }

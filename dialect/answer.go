@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/strictjson"
@@ -19,32 +20,113 @@ import (
 // cached (RFC 6749 section 5.1). Fields whose variable is absent are left out.
 // If it fails it has written nothing.
 func (d *Dialect) WriteResponse(w http.ResponseWriter, x *Exchange, vars jeton.Vars) error {
-	t := x.returns
-	if x.ok != nil {
-		t = x.ok
+	a, err := d.answer(x, vars)
+	if err != nil {
+		return fmt.Errorf("dialect: %s: write the answer to a %s: %w", d.Name, x.Kind, err)
 	}
-	body := []byte("{}")
-	if t != nil {
-		var err error
-		if body, err = t.fill(nil, d.toWire(vars), func(hole string) bool { return hole != "access_token" }); err != nil {
-			return fmt.Errorf("dialect: %s: write the answer to a %s: %w", d.Name, x.Kind, err)
-		}
+	for name, values := range a.header {
+		w.Header()[name] = values
 	}
-	status := x.status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	if t != nil && t.kind == treeText {
-		var text string
-		if err := json.Unmarshal(body, &text); err != nil {
-			return fmt.Errorf("dialect: %s: write the answer to a %s: %w", d.Name, x.Kind, err)
-		}
-		writeBody(w, status, "text/plain; charset=utf-8", []byte(text))
-		return nil
-	}
-	writeBody(w, status, "application/json", body)
+	writeBody(w, a.status, a.contentType, a.body)
 	return nil
 }
+
+// An answer is one that is ready to be written.
+type answer struct {
+	status      int
+	header      http.Header
+	contentType string
+	body        []byte
+}
+
+func (d *Dialect) answer(x *Exchange, vars jeton.Vars) (a answer, err error) {
+	e := &env{vars: d.toWire(vars), now: time.Now()}
+	absent := func(hole string) bool { return hole != "access_token" }
+	a = answer{status: x.status, header: http.Header{}, contentType: "application/json", body: []byte("{}")}
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	err = filled(x.returnsHeaders, e, absent, func(f field, text string) error {
+		if !headerSafe(text) {
+			return fmt.Errorf("$%s holds a character that a header cannot carry", strings.Join(f.value.needs(), ", $"))
+		}
+		a.header.Set(f.name, text)
+		return nil
+	})
+	if err == nil {
+		err = filled(x.setCookie, e, absent, func(f field, text string) error {
+			if !cookieSafe(text) {
+				return fmt.Errorf("$%s holds a character that a cookie cannot carry", strings.Join(f.value.needs(), ", $"))
+			}
+			a.header.Add("Set-Cookie", f.name+"="+text+"; Path=/; Secure; HttpOnly")
+			return nil
+		})
+	}
+	t := x.returns
+	if x.ok != nil && t == nil {
+		t = x.ok
+	}
+	switch {
+	case err != nil:
+	case x.returnsXML != nil:
+		a.contentType = "application/xml"
+		a.body, err = x.returnsXML.fillXML(e, absent)
+	case t != nil && t.kind == treeText:
+		var text string
+		text, err = t.value.fill(e)
+		if a.body = []byte(text); !t.value.isJSON() {
+			a.contentType = "text/plain; charset=utf-8"
+		}
+	case t != nil:
+		if a.body, err = t.fill(nil, e, absent); err == nil && x.ok != nil && x.returns != nil {
+			a.body, err = merged(a.body, x.ok, e)
+		}
+	}
+	return a, err
+}
+
+// filled calls f for every field with its text, but for those whose hole may be
+// absent and is.
+func filled(fields []field, e *env, absent func(string) bool, f func(field, string) error) error {
+	for _, field := range fields {
+		text, err := field.value.fill(e)
+		if missing, ok := errors.AsType[missingError](err); ok && absent(missing.hole) {
+			continue
+		}
+		if err == nil {
+			err = f(field, text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merged adds to an answer what tells yes from no in it.
+func merged(body []byte, ok *tree, e *env) ([]byte, error) {
+	yes, err := ok.fill(nil, e, func(string) bool { return true })
+	if err != nil || len(yes) <= 2 || yes[0] != '{' || body[0] != '{' {
+		return body, err
+	}
+	have, err := strictjson.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	object, _ := have.(map[string]any)
+	for _, key := range ok.keys {
+		if _, there := object[key]; there {
+			return body, nil // returns says it already
+		}
+	}
+	if len(body) == 2 {
+		return yes, nil
+	}
+	return append(append(yes[:len(yes)-1:len(yes)-1], ','), body[1:]...), nil
+}
+
+// isJSON reports whether a value is one JSON string.
+func (v value) isJSON() bool { return len(v) == 1 && v[0].fn != nil && v[0].fn.name == "json" }
 
 func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
@@ -70,34 +152,99 @@ func (d *Dialect) ReadResponse(x *Exchange, status int, header http.Header, body
 	if status != want && (status < 200 || status > 299) {
 		return nil, d.refusal(x, status, header, body, now)
 	}
-	vars := jeton.Vars{}
-	if x.returns != nil && x.returns.kind == treeText {
-		if !x.returns.value.read(string(body), vars) {
-			return nil, fmt.Errorf("dialect: %s: the answer to a %s does not have the documented form", d.Name, x.Kind)
+	b := newBound()
+	if err := d.readAnswer(x, status, header, body, b, func(status int) error { return d.refusal(x, status, header, body, now) }); err != nil {
+		return nil, err
+	}
+	d.fromWire(b.vars)
+	return b.vars, nil
+}
+
+// readAnswer binds the holes of the headers and the body of an answer.
+func (d *Dialect) readAnswer(x *Exchange, status int, header http.Header, body []byte, b *bound, refusal func(status int) error) error {
+	if err := readAnswerHeaders(x, header, b); err != nil {
+		return fmt.Errorf("dialect: %s: the answer to a %s: %w", d.Name, x.Kind, err)
+	}
+	needed := reading{optional: func(hole string) bool { return hole != "access_token" }, text: x.returnsXML != nil}
+	fits := 0
+	switch {
+	case x.returns != nil && x.returns.kind == treeText:
+		if !utf8.Valid(body) || !x.returns.value.read(strings.TrimSpace(string(body)), b) {
+			return fmt.Errorf("dialect: %s: the answer to a %s does not have the documented form", d.Name, x.Kind)
 		}
-		return vars, nil
+		return nil
+	case x.returnsXML != nil:
+		doc, err := parseXML(body)
+		if err != nil {
+			return fmt.Errorf("dialect: %s: the answer to a %s is not one XML document", d.Name, x.Kind)
+		}
+		if x.ok != nil && x.ok.read(doc, "", reading{literals: true, optional: d.optional, text: true}, b, &fits) != nil {
+			return refusal(http.StatusUnauthorized)
+		}
+		if err := x.returnsXML.read(doc, "", needed, b, &fits); err != nil {
+			return fmt.Errorf("dialect: %s: the answer to a %s: %w", d.Name, x.Kind, err)
+		}
+		return nil
+	case x.returns == nil && x.ok == nil:
+		return nil // whatever stands there
 	}
 	doc, err := strictjson.Parse(body)
 	if err != nil {
-		return nil, fmt.Errorf("dialect: %s: the answer to a %s is not one JSON document", d.Name, x.Kind)
+		return fmt.Errorf("dialect: %s: the answer to a %s is not one JSON document", d.Name, x.Kind)
 	}
-	fits := 0
 	if x.ok != nil {
-		if err := x.ok.read(doc, "", reading{literals: true, optional: d.optional}, vars, &fits); err != nil {
-			return nil, d.refusal(x, http.StatusUnauthorized, header, body, now)
+		if err := x.ok.read(doc, "", reading{literals: true, optional: d.optional}, b, &fits); err != nil {
+			return refusal(http.StatusUnauthorized)
 		}
 	}
-	if x.returns != nil {
-		needed := reading{optional: func(hole string) bool { return hole != "access_token" }}
-		if err := x.returns.read(doc, "", needed, vars, &fits); err != nil {
-			if code, ok := errorCode(doc); ok {
-				return nil, &jeton.Error{Code: code, Description: fmt.Sprintf("the vendor answered %d with an error in the body", status)}
+	if x.returns == nil {
+		return nil
+	}
+	if err := x.returns.read(doc, "", needed, b, &fits); err != nil {
+		if code, ok := errorCode(doc); ok {
+			return &jeton.Error{Code: code, Description: fmt.Sprintf("the vendor answered %d with an error in the body", status)}
+		}
+		return fmt.Errorf("dialect: %s: the answer to a %s: %w", d.Name, x.Kind, err)
+	}
+	return nil
+}
+
+// readAnswerHeaders binds what an answer has in headers and cookies. Of these,
+// too, only the token has to be there.
+func readAnswerHeaders(x *Exchange, header http.Header, b *bound) error {
+	read := func(where string, f field, values []string) error {
+		if !f.value.variable() {
+			return nil
+		}
+		if len(values) != 1 || values[0] == "" {
+			if f.value.has("access_token") {
+				return &fieldError{where + f.name, "is missing, or stands more than once", false}
 			}
-			return nil, fmt.Errorf("dialect: %s: the answer to a %s: %w", d.Name, x.Kind, err)
+			return nil
+		}
+		if !utf8.ValidString(values[0]) || !f.value.read(values[0], b) {
+			return &fieldError{where + f.name, "does not have the documented form", false}
+		}
+		return nil
+	}
+	for _, f := range x.returnsHeaders {
+		if err := read("the header ", f, header.Values(f.name)); err != nil {
+			return err
 		}
 	}
-	d.fromWire(vars)
-	return vars, nil
+	for _, f := range x.setCookie {
+		var values []string
+		for _, line := range header.Values("Set-Cookie") {
+			pair, _, _ := strings.Cut(line, ";")
+			if name, text, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && name == f.name {
+				values = append(values, text)
+			}
+		}
+		if err := read("the cookie ", f, values); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *Dialect) refusal(x *Exchange, status int, header http.Header, body []byte, now time.Time) *jeton.Error {
@@ -161,8 +308,8 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 }
 
 // NewToken makes a token of what an answer bound. Its expiry is the earliest
-// of expires_in, the exp of a token that is a JWT, and the dialect's lifetime;
-// zero if none of them says. Generation is left to the caller.
+// of expires_in, expires_at, the exp of a token that is a JWT, and the dialect's
+// lifetime; zero if none of them says. Generation is left to the caller.
 func (d *Dialect) NewToken(vars jeton.Vars, now time.Time) *jeton.Token {
 	t := &jeton.Token{
 		AccessToken:  jeton.NewSecret(vars["access_token"]),
@@ -171,7 +318,7 @@ func (d *Dialect) NewToken(vars jeton.Vars, now time.Time) *jeton.Token {
 		Scope:        jeton.ParseScope(vars["scope"]),
 		Vars:         vars.Clone(),
 	}
-	for _, name := range []string{"access_token", "token_type", "refresh_token", "scope", "expires_in"} {
+	for _, name := range []string{"access_token", "token_type", "refresh_token", "scope", "expires_in", "expires_at"} {
 		delete(t.Vars, name)
 	}
 	if t.Type == "" {
@@ -184,6 +331,9 @@ func (d *Dialect) NewToken(vars jeton.Vars, now time.Time) *jeton.Token {
 	}
 	if seconds, err := strconv.ParseFloat(vars["expires_in"], 64); err == nil && seconds >= 0 {
 		earliest(now.Add(seconds64(seconds)))
+	}
+	if at, err := parseInstant(vars["expires_at"]); err == nil {
+		earliest(at)
 	}
 	if at, ok := jwtExpiry(vars["access_token"]); ok {
 		earliest(at)
@@ -223,7 +373,7 @@ func jwtExpiry(token string) (time.Time, bool) {
 // RefreshWith returns the exchange that renews a token, or nil if the way to
 // a new token is to log in again.
 func (d *Dialect) RefreshWith(t *jeton.Token, now time.Time) *Exchange {
-	if t == nil || t.RefreshToken.IsZero() || d.NoRefresh {
+	if t == nil || d.NoRefresh {
 		return nil
 	}
 	when := "expired"
@@ -231,7 +381,7 @@ func (d *Dialect) RefreshWith(t *jeton.Token, now time.Time) *Exchange {
 		when = "valid"
 	}
 	for _, x := range d.Refresh {
-		if x.When == "" || x.When == when {
+		if (x.When == "" || x.When == when) && (!t.RefreshToken.IsZero() || !x.Has("refresh_token")) {
 			return x
 		}
 	}
@@ -245,7 +395,7 @@ func (d *Dialect) Claims(vars jeton.Vars) map[string]any {
 	if d.claims == nil {
 		return nil
 	}
-	b, err := d.claims.fill(nil, vars, func(string) bool { return true })
+	b, err := d.claims.fill(nil, &env{vars: vars.Clone(), now: time.Now()}, func(string) bool { return true })
 	if err != nil {
 		return nil
 	}
@@ -259,10 +409,10 @@ func (d *Dialect) Claims(vars jeton.Vars) map[string]any {
 // ReadClaims binds the holes of the vendor's claims; it is the inverse of
 // [Dialect.Claims].
 func (d *Dialect) ReadClaims(claims map[string]any) jeton.Vars {
-	vars := jeton.Vars{}
+	b := newBound()
 	if d.claims != nil {
 		fits := 0
-		_ = d.claims.read(claims, "", reading{optional: func(string) bool { return true }}, vars, &fits)
+		_ = d.claims.read(claims, "", reading{optional: func(string) bool { return true }}, b, &fits)
 	}
-	return vars
+	return b.vars
 }

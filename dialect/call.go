@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
@@ -18,23 +19,23 @@ type Call struct {
 	base    address
 	query   []field
 	headers []field
+	cookies []field
 	basic   *pair
 	bearer  value
+	sign    *signer // of the whole call; nil: none
+	tls     *pair   // the client's certificate and its key; nil: none
 
 	// accept are other ways to wear it that the vendor documents; only a
 	// server needs to know them.
 	accept []*Call
 }
 
-func (c *Call) holes() []string {
-	x := Exchange{query: c.query, headers: c.headers, basic: c.basic, bearer: c.bearer}
-	names := c.base.holes()
-	for _, name := range x.Holes() {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
+// holes returns the names that a call needs: of its URL and of what it wears.
+func (c *Call) holes() []string { return appendNew(c.base.holes(), c.wornHoles()...) }
+
+func (c *Call) wornHoles() []string {
+	x := Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer, sign: c.sign, tls: c.tls}
+	return x.needs()
 }
 
 // Headers returns the names of the headers in which a call can carry
@@ -46,6 +47,9 @@ func (c *Call) Headers() []string {
 			if name := http.CanonicalHeaderKey(f.name); !slices.Contains(names, name) {
 				names = append(names, name)
 			}
+		}
+		if len(way.cookies) > 0 {
+			names = appendNew(names, "Cookie")
 		}
 	}
 	return names
@@ -76,11 +80,14 @@ func (c *Call) Path() string { return strings.TrimSuffix(address{path: c.base.pa
 // CallURL returns the URL under which the vendor's API stands. An origin, if
 // not nil, replaces scheme and host and puts its path in front.
 func (d *Dialect) CallURL(origin *url.URL, vars jeton.Vars) (*url.URL, error) {
-	vars, err := d.complete(vars)
-	if err != nil {
-		return nil, fmt.Errorf("dialect: %s: write the URL of a call: %w", d.Name, err)
+	e, err := d.env(vars, time.Now())
+	var u *url.URL
+	if err == nil {
+		u, err = d.Call.base.fill(origin, e)
 	}
-	u, err := d.Call.base.fill(origin, vars)
+	if err == nil && d.leads(d.Call.base) {
+		err = d.led(u, origin, e)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dialect: %s: write the URL of a call: %w", d.Name, err)
 	}
@@ -133,6 +140,10 @@ func (d *Dialect) WriteCall(r *http.Request, vars jeton.Vars) error {
 	return err
 }
 
+// Wears reports whether calls carry anything of the token, which they do not
+// where each is signed.
+func (c *Call) Wears() bool { return slices.Contains(c.holes(), "access_token") }
+
 // A Worn is what makes calls wear one token, worked out once for all of them.
 // It holds the token and prints as "[redacted]". It does not change, and is safe
 // for concurrent use.
@@ -145,13 +156,13 @@ type Worn struct {
 
 // Wear works out what [Dialect.WriteCall] writes.
 func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
-	vars, err := d.complete(vars)
+	e, err := d.env(vars, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}
 	c := d.Call
 	like := &http.Request{Header: http.Header{}}
-	if err := d.writeHeaders(like, c.headers, c.basic, c.bearer, vars); err != nil {
+	if err := d.writeHeaders(like, worn{c.headers, c.cookies, c.basic, c.bearer}, e); err != nil {
 		return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}
 	w := &Worn{query: c.query}
@@ -162,7 +173,7 @@ func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
 		w.set = append(w.set, [2]string{name, values[0]})
 	}
 	if len(c.query) > 0 {
-		if w.append, err = d.encode(c.query, vars); err != nil {
+		if w.append, err = d.encode(c.query, e); err != nil {
 			return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 		}
 	}
@@ -234,7 +245,7 @@ func (d *Dialect) ReadCall(r *http.Request) (jeton.Vars, error) {
 func (d *Dialect) Bearer(r *http.Request) (token jeton.Secret, vars jeton.Vars, err error) {
 	if d.Call.plain() {
 		// Whatever is wrong is put into words below.
-		if token, err := worn(r); err == nil {
+		if token, err := rawBearer(r); err == nil {
 			return token, nil, nil
 		}
 	}
@@ -250,12 +261,12 @@ func (d *Dialect) Bearer(r *http.Request) (token jeton.Secret, vars jeton.Vars, 
 // plain reports whether all that a call wears is the token, as its bearer.
 func (c *Call) plain() bool {
 	return len(c.bearer) == 1 && c.bearer[0].hole == "access_token" &&
-		c.basic == nil && len(c.headers) == 0 && len(c.query) == 0 && len(c.accept) == 0
+		c.basic == nil && len(c.headers) == 0 && len(c.query) == 0 && len(c.cookies) == 0 && len(c.accept) == 0
 }
 
-// worn returns what stands as a bearer token (RFC 6750 section 2.1) and
+// rawBearer returns what stands as a bearer token (RFC 6750 section 2.1) and
 // allocates nothing.
-func worn(r *http.Request) (jeton.Secret, error) {
+func rawBearer(r *http.Request) (jeton.Secret, error) {
 	token, in, ok, err := scheme(r, "Bearer")
 	if err != nil {
 		return jeton.Secret{}, err
@@ -266,9 +277,9 @@ func worn(r *http.Request) (jeton.Secret, error) {
 	return jeton.SecretIn(in, len(*in)-len(token)), nil
 }
 
-// bearer is worn for what may be a token.
+// bearer is rawBearer for what may be a token.
 func bearer(r *http.Request) (jeton.Secret, error) {
-	token, err := worn(r)
+	token, err := rawBearer(r)
 	if text := token.Reveal(); err == nil && (strings.ContainsAny(text, " ,\t") || !utf8.ValidString(text)) {
 		return jeton.Secret{}, errBearer
 	}
@@ -278,7 +289,7 @@ func bearer(r *http.Request) (jeton.Secret, error) {
 var errBearer = jeton.Refuse(jeton.InvalidRequest, "the bearer token is malformed")
 
 func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, error) {
-	vars := jeton.Vars{}
+	b := newBound()
 	fits := 0
 	for _, name := range c.Headers() {
 		if len(r.Header.Values(name)) > 1 {
@@ -290,7 +301,7 @@ func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, er
 		if err != nil {
 			return nil, err
 		}
-		if !c.bearer.read(token.Reveal(), vars) {
+		if !c.bearer.read(token.Reveal(), b) {
 			return nil, errBearer
 		}
 	}
@@ -298,19 +309,22 @@ func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, er
 		if _, _, ok, err := scheme(r, "Basic"); err != nil || !ok {
 			return nil, ErrNoCredentials
 		}
-		if err := readBasic(r, c.basic, vars, &fits); err != nil {
+		if err := readBasic(r, c.basic, b, &fits); err != nil {
 			return nil, ErrNoCredentials
 		}
 	}
+	if err := readCookies(r, c.cookies, optional, b, &fits); err != nil {
+		return nil, ErrNoCredentials
+	}
 	for _, f := range c.headers {
-		if err := readHeaders(r, []field{f}, optional, vars, &fits); err != nil {
+		if err := readHeaders(r, []field{f}, optional, b, &fits); err != nil {
 			if f.value.has("access_token") {
 				return nil, ErrNoCredentials
 			}
 			return nil, companionError(r, f.name, err)
 		}
 	}
-	if c.bearer == nil && strings.ContainsAny(vars["access_token"], " \t,") {
+	if c.bearer == nil && c.alone() && strings.ContainsAny(b.vars["access_token"], " \t,") {
 		return nil, ErrNoCredentials // another scheme, or a list
 	}
 	if len(c.query) > 0 {
@@ -318,11 +332,19 @@ func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, er
 		if err != nil {
 			return nil, err
 		}
-		if readFields(c.query, query, optional, vars, &fits) != nil {
+		if readFields(c.query, query, optional, b, &fits) != nil {
 			return nil, ErrNoCredentials
 		}
 	}
-	return vars, nil
+	return b.vars, nil
+}
+
+// alone reports whether the token is all that the Authorization header has, so
+// that another scheme there could be taken for it.
+func (c *Call) alone() bool {
+	return slices.ContainsFunc(c.headers, func(f field) bool {
+		return strings.EqualFold(f.name, "Authorization") && len(f.value) == 1 && f.value[0].hole == "access_token"
+	})
 }
 
 // companionError says that a header which goes with the token is missing.
@@ -452,7 +474,7 @@ func (d *Dialect) writeError(w http.ResponseWriter, status int, e *jeton.Error) 
 	if t == nil {
 		t = errorTree
 	}
-	body, err := t.fill(nil, vars, func(string) bool { return true })
+	body, err := t.fill(nil, &env{vars: vars}, func(string) bool { return true })
 	if err != nil {
 		body = []byte(`{"error":"server_error"}`)
 	}

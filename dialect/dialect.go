@@ -17,19 +17,26 @@
 package dialect
 
 import (
+	"crypto/tls"
 	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect/sign"
 )
 
 // A Dialect is one parsed dialect file.
 type Dialect struct {
 	Name string
 
-	Login   *Exchange   // token: how to log in
+	Title  string            // of the vendor, for people; may be empty
+	Source []string          // the vendor's pages that the file is written from
+	Params map[string]string // :: variable -> what it is, in a line
+
+	Login   *Exchange   // token: how to log in, or the last step of that; without Method there is no exchange
+	Steps   []*Exchange // what comes before it, in order; nil: nothing
 	Refresh []*Exchange // how to refresh; nil: RFC 6749 section 6 where a login grants a refresh token, else log in again
 	Accept  []*Exchange // other forms of the login that only a server needs to know
 
@@ -61,6 +68,8 @@ type Dialect struct {
 
 	NoRefresh bool // refresh: none
 
+	lets   []*let      // what the client makes
+	hosts  []value     // where a vendor's answer may lead
 	claims *tree       // issue.access_token.jwt
 	all    []*Exchange // what a server takes
 }
@@ -140,7 +149,30 @@ func (d *Dialect) Public(name string) bool {
 	if _, ok := d.variable(name); ok {
 		return true
 	}
-	return d.Login.url.has(name) || d.Call.base.has(name)
+	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+		if x.url.has(name) {
+			return true
+		}
+	}
+	return d.Call.base.has(name)
+}
+
+// first returns the exchange that a login begins with.
+func (d *Dialect) first() *Exchange {
+	if len(d.Steps) > 0 {
+		return d.Steps[0]
+	}
+	return d.Login
+}
+
+// answered reports whether an answer of the vendor binds the variable.
+func (d *Dialect) answered(name string) bool {
+	for _, x := range slices.Concat(d.Steps, []*Exchange{d.Login}, d.Refresh) {
+		if x.Returns(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Dialect) variable(name string) (Var, bool) {
@@ -175,7 +207,7 @@ func (d *Dialect) Defaults() jeton.Vars {
 // account must give. Optional ones are not among them.
 func (d *Dialect) LoginVars() []string {
 	var names []string
-	for _, name := range d.Login.allHoles() {
+	for _, name := range d.loginNeeds() {
 		if v, ok := d.variable(name); d.optional(name) || ok && v.Default != "" {
 			continue
 		}
@@ -184,15 +216,77 @@ func (d *Dialect) LoginVars() []string {
 	return names
 }
 
+// loginNeeds returns all that a login takes from an account: not what an answer
+// binds before it is needed, and of what a let makes, what that is made of.
+func (d *Dialect) loginNeeds() []string {
+	if d.Minted() {
+		return d.made([]string{"access_token"})
+	}
+	if d.Login.Method == "" {
+		return d.made(d.Call.wornHoles())
+	}
+	var names, answered []string
+	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+		for _, name := range d.made(x.needs()) {
+			if !slices.Contains(answered, name) {
+				names = appendNew(names, name)
+			}
+		}
+		answered = append(answered, x.answerHoles()...)
+	}
+	return names
+}
+
 // CallVars returns the variables that calls use and logins do not, Altrata's
-// service for one. They are chosen per call.
+// service for one. They are chosen per call, or given by the account.
 func (d *Dialect) CallVars() []string {
-	login := d.Login.allHoles()
+	login := d.loginNeeds()
 	var names []string
-	for _, name := range d.Call.holes() {
-		if name != "access_token" && !slices.Contains(login, name) && !d.Login.Returns(name) {
+	for _, name := range d.made(d.Call.holes()) {
+		if name != "access_token" && !slices.Contains(login, name) && !d.answered(name) {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// Certificate returns the certificate with which a client shows itself in an
+// exchange, or nil if it shows none. The error shows no value.
+func (d *Dialect) Certificate(x *Exchange, vars jeton.Vars) (*tls.Certificate, error) {
+	return d.certificate(x.tls, vars)
+}
+
+// CallCertificate is [Dialect.Certificate] for calls.
+func (d *Dialect) CallCertificate(vars jeton.Vars) (*tls.Certificate, error) {
+	return d.certificate(d.Call.tls, vars)
+}
+
+func (d *Dialect) certificate(p *pair, vars jeton.Vars) (*tls.Certificate, error) {
+	if p == nil {
+		return nil, nil
+	}
+	e, err := d.env(vars, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	cert, err := p.user.fill(e)
+	if err != nil {
+		return nil, err
+	}
+	key, err := p.password.fill(e)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := sign.ParseCertificate(cert)
+	if err != nil {
+		return nil, err
+	}
+	private, err := sign.ParseKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if private.Private() == nil {
+		return nil, errors.New("dialect: the key of the client certificate is a public one")
+	}
+	return &tls.Certificate{Certificate: [][]byte{parsed.Raw}, PrivateKey: private.Private(), Leaf: parsed}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jetonhq/jeton"
 )
@@ -19,6 +20,7 @@ type Kind string
 
 // The kinds of exchanges.
 const (
+	KindStep       Kind = "step" // of a login, before the exchange that gives the token
 	KindLogin      Kind = "login"
 	KindRefresh    Kind = "refresh"
 	KindVerify     Kind = "verify"
@@ -36,21 +38,29 @@ type Exchange struct {
 	url     address
 	query   []field
 	headers []field
+	cookies []field
 	basic   *pair
 	bearer  value
+	sign    *signer
+	tls     *pair // the client's certificate and its key
 
 	body bodyKind
 	form []field
 	json *tree
+	xml  *tree
+	text value
 
 	// clientAuth says that client_id and client_secret travel as RFC 6749
 	// section 2.3.1 says: a client writes them into the form, a server also
 	// takes them by Basic.
 	clientAuth bool
 
-	status  int // of the answer; zero: 200
-	returns *tree
-	ok      *tree // literals that must hold for a 200 to mean yes
+	status         int // of the answer; zero: 200
+	returns        *tree
+	returnsXML     *tree
+	returnsHeaders []field
+	setCookie      []field
+	ok             *tree // literals that must hold for a 200 to mean yes
 }
 
 type bodyKind int
@@ -59,6 +69,8 @@ const (
 	bodyNone bodyKind = iota
 	bodyForm
 	bodyJSON
+	bodyXML
+	bodyText
 )
 
 // A field is a named value in a form, a query or a header.
@@ -74,10 +86,21 @@ type pair struct{ user, password value }
 func (x *Exchange) Has(hole string) bool { return slices.Contains(x.Holes(), hole) }
 
 // Returns reports whether the answer has the hole.
-func (x *Exchange) Returns(hole string) bool { return slices.Contains(x.returns.holes(), hole) }
+func (x *Exchange) Returns(hole string) bool { return slices.Contains(x.answerHoles(), hole) }
+
+// answerHoles returns the names that reading the answer binds.
+func (x *Exchange) answerHoles() []string {
+	names := appendNew(x.returns.holes(), x.returnsXML.holes()...)
+	for _, f := range slices.Concat(x.returnsHeaders, x.setCookie) {
+		names = appendNew(names, f.value.holes()...)
+	}
+	return names
+}
 
 // Answers reports whether the dialect says what the answer holds.
-func (x *Exchange) Answers() bool { return x.returns != nil || x.ok != nil }
+func (x *Exchange) Answers() bool {
+	return x.returns != nil || x.ok != nil || x.returnsXML != nil || x.returnsHeaders != nil || x.setCookie != nil
+}
 
 // Wears reports whether the request carries an access token as its bearer.
 func (x *Exchange) Wears() bool { return x.bearer.has("access_token") }
@@ -91,35 +114,49 @@ func (x *Exchange) Path() string { return address{path: x.url.path}.String() }
 // Holes returns the names of the request's holes, but for those that stand
 // only in the host: a server does not read its own name.
 func (x *Exchange) Holes() []string {
-	var names []string
-	add := func(more []string) {
-		for _, name := range more {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
+	names := appendNew(nil, x.url.pathHoles()...)
+	x.each(func(p *part, digested bool) {
+		if p.hole != "" && !digested {
+			names = appendNew(names, p.hole)
 		}
-	}
-	add(x.url.pathHoles())
-	for _, f := range slices.Concat(x.query, x.headers, x.form) {
-		add(f.value.holes())
-	}
-	if x.basic != nil {
-		add(x.basic.user.holes())
-		add(x.basic.password.holes())
-	}
-	add(x.bearer.holes())
-	add(x.json.holes())
+	})
 	return names
 }
 
-func (x *Exchange) allHoles() []string {
-	names := x.Holes()
-	for _, name := range x.url.host.holes() {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+// allHoles is Holes with those of the host.
+func (x *Exchange) allHoles() []string { return appendNew(x.Holes(), x.url.holes()...) }
+
+// each calls f for every part of the request but for those of its URL.
+func (x *Exchange) each(f func(p *part, digested bool)) {
+	for _, field := range slices.Concat(x.query, x.headers, x.cookies, x.form) {
+		field.value.each(f)
 	}
-	return names
+	if x.basic != nil {
+		x.basic.user.each(f)
+		x.basic.password.each(f)
+	}
+	x.bearer.each(f)
+	x.json.each(f)
+	x.xml.each(f)
+	x.text.each(f)
+}
+
+// needs returns the names that writing the request takes; lets are among them.
+func (x *Exchange) needs() []string {
+	names := appendNew(nil, x.url.pathNeeds()...)
+	x.each(func(p *part, _ bool) {
+		if p.hole != "" {
+			names = appendNew(names, p.hole)
+		}
+	})
+	names = appendNew(names, x.url.host.needs()...)
+	if x.url.root != "" {
+		names = appendNew(names, x.url.root)
+	}
+	if x.tls != nil {
+		names = appendNew(names, append(x.tls.user.needs(), x.tls.password.needs()...)...)
+	}
+	return appendNew(names, x.sign.needs()...)
 }
 
 // WriteRequest fills the request of an exchange. An origin, if not nil,
@@ -128,36 +165,40 @@ func (x *Exchange) allHoles() []string {
 // that the other side could not read back; the error names the hole and never
 // shows a value.
 func (d *Dialect) WriteRequest(ctx context.Context, x *Exchange, origin *url.URL, vars jeton.Vars) (*http.Request, error) {
-	vars, err := d.complete(vars)
+	e, err := d.env(vars, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("dialect: %s: write the %s request: %w", d.Name, x.Kind, err)
 	}
-	r, err := d.writeRequest(ctx, x, origin, d.toWire(vars))
+	r, err := d.writeRequest(ctx, x, origin, e)
 	if err != nil {
 		return nil, fmt.Errorf("dialect: %s: write the %s request: %w", d.Name, x.Kind, err)
 	}
 	return r, nil
 }
 
-func (d *Dialect) writeRequest(ctx context.Context, x *Exchange, origin *url.URL, vars jeton.Vars) (*http.Request, error) {
-	u, err := x.url.fill(origin, vars)
+// env returns where a client fills values.
+func (d *Dialect) env(vars jeton.Vars, now time.Time) (*env, error) {
+	full, err := d.complete(vars)
 	if err != nil {
 		return nil, err
 	}
-	if u.RawQuery, err = d.encode(x.query, vars); err != nil {
+	return &env{vars: d.toWire(full), lets: d.lets, now: now, absent: d.optional}, nil
+}
+
+func (d *Dialect) writeRequest(ctx context.Context, x *Exchange, origin *url.URL, e *env) (*http.Request, error) {
+	u, err := x.url.fill(origin, e)
+	if err != nil {
 		return nil, err
 	}
-	body, contentType := "", ""
-	switch x.body {
-	case bodyForm:
-		contentType = "application/x-www-form-urlencoded"
-		body, err = d.encode(x.form, vars)
-	case bodyJSON:
-		contentType = "application/json"
-		var b []byte
-		b, err = x.json.fill(nil, vars, d.optional)
-		body = string(b)
+	if d.leads(x.url) {
+		if err := d.led(u, origin, e); err != nil {
+			return nil, err
+		}
 	}
+	if u.RawQuery, err = d.encode(x.query, e); err != nil {
+		return nil, err
+	}
+	body, contentType, err := d.writeBody(x, e)
 	if err != nil {
 		return nil, err
 	}
@@ -173,40 +214,72 @@ func (d *Dialect) writeRequest(ctx context.Context, x *Exchange, origin *url.URL
 		r.Header.Set("Content-Type", contentType)
 	}
 	r.Header.Set("Accept", "application/json")
-	return r, d.writeHeaders(r, x.headers, x.basic, x.bearer, vars)
+	if x.returnsXML != nil {
+		r.Header.Set("Accept", "application/xml")
+	}
+	if err := d.writeHeaders(r, worn{x.headers, x.cookies, x.basic, x.bearer}, e); err != nil {
+		return nil, err
+	}
+	if x.sign != nil {
+		return r, x.sign.sign(r, []byte(body), e)
+	}
+	return r, nil
+}
+
+// writeBody returns the body of a request and its content type.
+func (d *Dialect) writeBody(x *Exchange, e *env) (body, contentType string, err error) {
+	var b []byte
+	switch x.body {
+	case bodyForm:
+		body, err = d.encode(x.form, e)
+		if body == "" {
+			return "", "", err // nothing was to be sent
+		}
+		return body, "application/x-www-form-urlencoded", err
+	case bodyJSON:
+		b, err = x.json.fill(nil, e, d.optional)
+		return string(b), "application/json", err
+	case bodyXML:
+		b, err = x.xml.fillXML(e, d.optional)
+		return string(b), "application/xml", err
+	case bodyText:
+		body, err = x.text.fill(e)
+		return body, "text/plain", err
+	}
+	return "", "", nil
+}
+
+// worn are the parts of a request in which its headers carry credentials.
+type worn struct {
+	headers, cookies []field
+	basic            *pair
+	bearer           value
 }
 
 // writeHeaders fills the headers in which a request carries credentials.
-func (d *Dialect) writeHeaders(r *http.Request, headers []field, basic *pair, bearer value, vars jeton.Vars) error {
-	for _, f := range headers {
-		s, err := f.value.fill(vars)
-		if missing, ok := errors.AsType[missingError](err); ok && d.optional(missing.hole) {
-			continue
+func (d *Dialect) writeHeaders(r *http.Request, w worn, e *env) error {
+	err := filled(w.headers, e, d.optional, func(f field, text string) error {
+		if !headerSafe(text) {
+			return fmt.Errorf("$%s holds a character that the header %s cannot carry", strings.Join(f.value.needs(), ", $"), f.name)
 		}
+		r.Header.Set(f.name, text)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.writeCookies(r, w.cookies, e); err != nil {
+		return err
+	}
+	if w.basic != nil {
+		pair, err := w.basic.fill(e)
 		if err != nil {
 			return err
 		}
-		if !headerSafe(s) {
-			return fmt.Errorf("$%s holds a character that the header %s cannot carry", strings.Join(f.value.holes(), ", $"), f.name)
-		}
-		r.Header.Set(f.name, s)
+		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	}
-	if basic != nil {
-		user, err := basic.user.fill(vars)
-		if err != nil && len(basic.user) > 0 {
-			return err
-		}
-		password, err := basic.password.fill(vars)
-		if err != nil && len(basic.password) > 0 {
-			return err
-		}
-		if strings.Contains(user, ":") {
-			return fmt.Errorf("$%s holds a colon, which HTTP Basic cannot carry there", strings.Join(basic.user.holes(), ", $"))
-		}
-		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
-	}
-	if bearer != nil {
-		s, err := bearer.fill(vars)
+	if w.bearer != nil {
+		s, err := w.bearer.fill(e)
 		if err != nil {
 			return err
 		}
@@ -216,6 +289,51 @@ func (d *Dialect) writeHeaders(r *http.Request, headers []field, basic *pair, be
 		r.Header.Set("Authorization", "Bearer "+s)
 	}
 	return nil
+}
+
+// fill returns user:password (RFC 7617 section 2).
+func (p *pair) fill(e *env) (string, error) {
+	user, err := p.user.fill(e)
+	if err != nil {
+		return "", err
+	}
+	password, err := p.password.fill(e)
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(user, ":") {
+		return "", fmt.Errorf("$%s holds a colon, which HTTP Basic cannot carry there", strings.Join(p.user.needs(), ", $"))
+	}
+	return user + ":" + password, nil
+}
+
+// writeCookies adds cookies as they are: nothing in them is quoted or dropped.
+func (d *Dialect) writeCookies(r *http.Request, cookies []field, e *env) error {
+	var list []string
+	err := filled(cookies, e, d.optional, func(f field, text string) error {
+		if !cookieSafe(text) {
+			return fmt.Errorf("$%s holds a character that a cookie cannot carry", strings.Join(f.value.needs(), ", $"))
+		}
+		list = append(list, f.name+"="+text)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		r.Header.Set("Cookie", strings.Join(list, "; "))
+	}
+	return nil
+}
+
+// cookieSafe is RFC 6265 section 4.1.1, cookie-octet, for a value without quotes.
+func cookieSafe(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || c == '"' || c == ',' || c == ';' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // headerSafe reports whether a header brings the value over unchanged: no
@@ -230,28 +348,22 @@ func headerSafe(s string) bool {
 }
 
 // encode writes fields in their order as application/x-www-form-urlencoded.
-func (d *Dialect) encode(fields []field, vars jeton.Vars) (string, error) {
+func (d *Dialect) encode(fields []field, e *env) (string, error) {
 	var b strings.Builder
-	for _, f := range fields {
-		s, err := f.value.fill(vars)
-		if missing, ok := errors.AsType[missingError](err); ok && d.optional(missing.hole) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		values := []string{s}
+	err := filled(fields, e, d.optional, func(f field, text string) error {
+		values := []string{text}
 		if f.name == "resource" && f.value.has("resource") {
-			values = strings.Fields(s) // RFC 8707 section 2: may stand more than once
+			values = strings.Fields(text) // RFC 8707 section 2: may stand more than once
 		}
-		for _, s := range values {
+		for _, text := range values {
 			if b.Len() > 0 {
 				b.WriteByte('&')
 			}
-			b.WriteString(url.QueryEscape(f.name) + "=" + url.QueryEscape(s))
+			b.WriteString(url.QueryEscape(f.name) + "=" + url.QueryEscape(text))
 		}
-	}
-	return b.String(), nil
+		return nil
+	})
+	return b.String(), err
 }
 
 // complete adds the defaults of variables that are absent and refuses a value
@@ -272,10 +384,10 @@ func (d *Dialect) complete(vars jeton.Vars) (jeton.Vars, error) {
 // toWire returns the variables with the scope as the vendor separates it.
 func (d *Dialect) toWire(vars jeton.Vars) jeton.Vars {
 	scope, ok := vars["scope"]
+	vars = vars.Clone()
 	if !ok || d.Scope.Separator == "" || d.Scope.Separator == " " {
 		return vars
 	}
-	vars = vars.Clone()
 	vars["scope"] = strings.Join(strings.Fields(scope), d.Scope.Separator)
 	return vars
 }

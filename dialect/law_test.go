@@ -78,7 +78,7 @@ func TestLawRequest(t *testing.T) {
 				server, body := overTheWire(t, r)
 				server.URL.Path = strings.TrimPrefix(server.URL.Path, "/prefix")
 				server.URL.RawPath = strings.TrimPrefix(server.URL.RawPath, "/prefix")
-				got, back, err := d.ReadRequest(server, body)
+				got, back, err := received(d.ReadRequest(server, body))
 				if err != nil {
 					t.Fatalf("%s %s: %v", r.Method, x.Path(), err)
 				}

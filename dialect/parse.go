@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,8 +12,8 @@ import (
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
-var topKeys = []string{"dialect", "vars", "token", "refresh", "call", "verify", "introspect", "revoke", "accept",
-	"scope", "permissions", "lifetime", "early", "active", "rate", "errors", "issue"}
+var topKeys = []string{"dialect", "title", "source", "params", "vars", "hosts", "let", "token", "refresh", "call", "verify", "introspect",
+	"revoke", "accept", "scope", "permissions", "lifetime", "early", "active", "rate", "errors", "issue"}
 
 // Parse reads a dialect file; file is its name in messages. Every error is a
 // [*yamlnode.Error] that says where, what is wrong and, for a name, which
@@ -22,6 +23,10 @@ func Parse(file string, src []byte) (*Dialect, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseRoot(root)
+}
+
+func parseRoot(root yamlnode.Node) (*Dialect, error) {
 	if err := root.Want("a dialect file", yamlnode.Map); err != nil {
 		return nil, err
 	}
@@ -30,12 +35,13 @@ func Parse(file string, src []byte) (*Dialect, error) {
 	}
 	d := &Dialect{}
 	for _, step := range []func(*Dialect, yamlnode.Node) error{
-		parseName, parseVars, parseToken, parseCall, parseRefresh, parseOthers, parseSemantics, parseErrors, parseIssue,
+		parseName, parseAbout, parseVars, parseHosts, parseLet, parseToken, parseCall, parseRefresh, parseOthers, parseSemantics, parseErrors, parseIssue,
 	} {
 		if err := step(d, root); err != nil {
 			return nil, err
 		}
 	}
+	d.generate()
 	d.all = d.exchanges()
 	return d, d.check(root)
 }
@@ -66,10 +72,10 @@ func parseVars(d *Dialect, root yamlnode.Node) error {
 		return err
 	}
 	for _, p := range n.Pairs {
-		v := Var{Name: p.Key.Text}
-		if name, rest, err := holeName(v.Name); err != nil || name != v.Name || rest != "" {
-			return p.Key.Errorf("the name of a variable has a-z, 0-9 and _ only")
+		if err := variableName(p.Key); err != nil {
+			return err
 		}
+		v := Var{Name: p.Key.Text}
 		switch p.Value.Kind {
 		case yamlnode.Null:
 			v.Optional = true
@@ -91,31 +97,122 @@ func parseVars(d *Dialect, root yamlnode.Node) error {
 	return nil
 }
 
+func variableName(n yamlnode.Node) error {
+	if name, rest, err := holeName(n.Text); err != nil || name != n.Text || rest != "" {
+		return n.Errorf("the name of a variable has a-z, 0-9 and _ only")
+	}
+	return nil
+}
+
+// parseAbout reads what the file says for people.
+func parseAbout(d *Dialect, root yamlnode.Node) error {
+	if n, ok := root.Get("title"); ok {
+		if err := n.Want("title", yamlnode.Text); err != nil {
+			return err
+		}
+		d.Title = n.Text
+	}
+	if n, ok := root.Get("source"); ok {
+		if n.Kind == yamlnode.Text {
+			n.Items = []yamlnode.Node{n}
+		} else if err := n.Want("source", yamlnode.Text, yamlnode.List); err != nil {
+			return err
+		}
+		for _, item := range n.Items {
+			if u, err := url.Parse(item.Text); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+				return item.Errorf("source is to be the address of the vendor's page")
+			}
+			d.Source = append(d.Source, item.Text)
+		}
+	}
+	n, ok := root.Get("params")
+	if !ok {
+		return nil
+	}
+	if err := n.Want("params", yamlnode.Map); err != nil {
+		return err
+	}
+	d.Params = map[string]string{}
+	for _, p := range n.Pairs {
+		if err := p.Value.Want("params."+p.Key.Text, yamlnode.Text); err != nil {
+			return err
+		}
+		d.Params[p.Key.Text] = p.Value.Text
+	}
+	return nil
+}
+
+func parseHosts(d *Dialect, root yamlnode.Node) error {
+	n, ok := root.Get("hosts")
+	if !ok {
+		return nil
+	}
+	if err := n.Want("hosts", yamlnode.List); err != nil {
+		return err
+	}
+	for _, item := range n.Items {
+		v, err := parseValue(item, "hosts")
+		if err != nil {
+			return err
+		}
+		if strings.ContainsAny(item.Text, "/@ ") || item.Text == "" || !strings.ContainsAny(item.Text, ".$") {
+			return item.Errorf("a host is to be a name such as example.com, below which every host is meant too")
+		}
+		d.hosts = append(d.hosts, v)
+	}
+	return nil
+}
+
+// parseToken reads the exchange of a login, or the steps of which the last one
+// is it. A dialect without it makes the token by a let, or signs every call.
 func parseToken(d *Dialect, root yamlnode.Node) error {
 	n, ok := root.Get("token")
 	if !ok {
-		return root.Errorf("the key token is missing: it is the URL of the token endpoint, or the exchange there")
+		d.Login = &Exchange{Kind: KindLogin, Grant: jeton.GrantClientCredentials}
+		return nil
 	}
+	items := []yamlnode.Node{n}
 	if n.Kind == yamlnode.List {
-		return n.Errorf("token is to be a URL or one exchange")
+		if items = n.Items; len(items) == 0 {
+			return n.Errorf("token is to have at least one exchange")
+		}
 	}
-	x, err := parseExchange(n, &Exchange{Kind: KindLogin})
+	for i, item := range items {
+		last := i == len(items)-1
+		x, err := d.parseLogin(item, last)
+		if err != nil {
+			return err
+		}
+		if last {
+			d.Login = x
+			continue
+		}
+		d.Steps = append(d.Steps, x)
+	}
+	if !d.Login.Returns("access_token") {
+		return items[len(items)-1].Errorf("nothing makes $access_token: the answer under returns is to have it where the token stands")
+	}
+	return nil
+}
+
+func (d *Dialect) parseLogin(n yamlnode.Node, last bool) (*Exchange, error) {
+	kind := KindStep
+	if last {
+		kind = KindLogin
+	}
+	x, err := parseExchange(n, &Exchange{Kind: kind})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if x.body == bodyNone && x.query == nil && x.Method == "POST" {
-		d.Standard = x.basic == nil
+	if x.body == bodyNone && x.query == nil && x.Method == "POST" && x.bearer == nil {
+		d.Standard = x.basic == nil && last && len(d.Steps) == 0 && x.headers == nil && x.tls == nil && x.cookies == nil && !x.Answers() && x.status == 0
 		standardLogin(x)
 	}
-	if x.returns == nil {
+	if !x.Answers() || last && x.ok != nil && x.returns == nil && x.returnsXML == nil && x.returnsHeaders == nil && x.setCookie == nil {
 		x.returns = standardReturns()
 	}
 	x.Grant = loginGrant(x)
-	if !x.Returns("access_token") {
-		return n.Errorf("nothing makes $access_token: the answer under returns is to have it where the token stands")
-	}
-	d.Login = x
-	return nil
+	return x, nil
 }
 
 func loginGrant(x *Exchange) jeton.Grant {
@@ -141,7 +238,7 @@ func grantType(x *Exchange) jeton.Grant {
 func parseRefresh(d *Dialect, root yamlnode.Node) error {
 	n, ok := root.Get("refresh")
 	switch {
-	case !ok && grantType(d.Login) != "" && d.Login.Returns("refresh_token"):
+	case !ok && grantType(d.Login) != "" && d.Login.Returns("refresh_token") && d.Login.Method == "POST":
 		d.Refresh = []*Exchange{standardRefresh(d.Login)}
 		return nil
 	case !ok:
@@ -155,11 +252,14 @@ func parseRefresh(d *Dialect, root yamlnode.Node) error {
 		return n.Want("refresh", yamlnode.Text, yamlnode.Map, yamlnode.List)
 	}
 	for _, item := range n.Items {
-		x, err := parseExchange(item, &Exchange{Kind: KindRefresh, Grant: jeton.GrantRefreshToken, url: d.Login.url, returns: d.Login.returns})
+		x, err := parseExchange(item, &Exchange{Kind: KindRefresh, Grant: jeton.GrantRefreshToken, url: d.Login.url})
 		if err != nil {
 			return err
 		}
-		if x.body == bodyNone && x.query == nil && x.Method == "POST" {
+		if !x.Answers() {
+			x.returns, x.returnsXML, x.returnsHeaders, x.setCookie = d.Login.returns, d.Login.returnsXML, d.Login.returnsHeaders, d.Login.setCookie
+		}
+		if x.body == bodyNone && x.query == nil && x.Method == "POST" && x.bearer == nil {
 			standard := standardRefresh(d.Login)
 			x.body, x.form, x.clientAuth = bodyForm, standard.form, standard.clientAuth && x.basic == nil
 		}
@@ -171,7 +271,10 @@ func parseRefresh(d *Dialect, root yamlnode.Node) error {
 	return nil
 }
 
-var exchangeKeys = []string{"GET", "POST", "PUT", "when", "query", "headers", "basic", "bearer", "form", "json", "returns", "ok", "status"}
+var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+
+var exchangeKeys = append(slices.Clone(methods), "when", "query", "headers", "cookies", "basic", "bearer", "form", "json", "xml", "text", "tls", "sign",
+	"returns", "returns_xml", "returns_headers", "set_cookie", "ok", "status")
 
 // parseExchange reads an exchange into x, which holds what an absent key
 // means. A text is the URL of a POST.
@@ -200,7 +303,7 @@ func parseExchange(n yamlnode.Node, x *Exchange) (*Exchange, error) {
 		}
 	}
 	if x.Method == "" {
-		return nil, n.Errorf("an exchange is to have a method: GET, POST or PUT, and its URL")
+		return nil, n.Errorf("an exchange is to have a method: GET, POST, PUT, PATCH or DELETE, and its URL")
 	}
 	if x.Method == "GET" && x.body != bodyNone {
 		return nil, n.Errorf("a GET has no body; use query")
@@ -210,12 +313,12 @@ func parseExchange(n yamlnode.Node, x *Exchange) (*Exchange, error) {
 
 func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
 	switch key.Text {
-	case "GET", "POST", "PUT":
+	case "GET", "POST", "PUT", "PATCH", "DELETE":
 		if x.Method != "" {
 			return key.Errorf("the exchange has a method already")
 		}
 		x.Method = key.Text
-		if n.Kind == yamlnode.Null && len(x.url.path) > 0 {
+		if n.Kind == yamlnode.Null && (len(x.url.path) > 0 || x.url.root != "") {
 			return nil // the token's
 		}
 		if err := n.Want(key.Text, yamlnode.Text); err != nil {
@@ -233,6 +336,24 @@ func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
 		x.query, err = parseFields(n, "query")
 	case "headers":
 		x.headers, err = parseFields(n, "headers")
+	case "cookies":
+		x.cookies, err = parseFields(n, "cookies")
+	case "xml":
+		x.xml, err = parseXMLTree(n, "xml")
+		err = oneBody(key, x, bodyXML, err)
+	case "text":
+		x.text, err = parseValue(n, "text")
+		err = oneBody(key, x, bodyText, err)
+	case "tls":
+		x.tls, err = parseTLS(n)
+	case "sign":
+		x.sign, err = parseSigner(n)
+	case "returns_xml":
+		x.returnsXML, err = parseXMLTree(n, "returns_xml")
+	case "returns_headers":
+		x.returnsHeaders, err = parseFields(n, "returns_headers")
+	case "set_cookie":
+		x.setCookie, err = parseFields(n, "set_cookie")
 	case "form":
 		x.form, err = parseFields(n, "form")
 		err = oneBody(key, x, bodyForm, err)
@@ -255,7 +376,7 @@ func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
 
 func oneBody(key yamlnode.Node, x *Exchange, kind bodyKind, err error) error {
 	if err == nil && x.body != bodyNone {
-		return key.Errorf("the exchange has a body already; a request has form or json, not both")
+		return key.Errorf("the exchange has a body already; a request has one of form, json, xml and text")
 	}
 	x.body = kind
 	return err
@@ -293,8 +414,8 @@ func parseFields(n yamlnode.Node, what string) ([]field, error) {
 		if len(v) == 0 {
 			return nil, p.Value.Errorf("an empty value counts as absent; leave the field out")
 		}
-		if what == "headers" && strings.ContainsFunc(p.Key.Text, notTokenChar) {
-			return nil, p.Key.Errorf("this is not the name of a header")
+		if (strings.HasSuffix(what, "headers") || strings.Contains(what, "cookie")) && (p.Key.Text == "" || strings.ContainsFunc(p.Key.Text, notTokenChar)) {
+			return nil, p.Key.Errorf("this is not the name of a header or a cookie")
 		}
 		list = append(list, field{p.Key.Text, v})
 	}
@@ -324,11 +445,29 @@ func parsePair(n yamlnode.Node) (*pair, error) {
 	return nil, n.Errorf("%v", err)
 }
 
+// parseTLS reads with which certificate, and its key, the client shows itself.
+func parseTLS(n yamlnode.Node) (*pair, error) {
+	if err := n.Want("tls", yamlnode.Map); err != nil {
+		return nil, err
+	}
+	if err := n.Only("cert", "key"); err != nil {
+		return nil, err
+	}
+	cert, _ := n.Get("cert")
+	key, _ := n.Get("key")
+	c, err := parseValue(cert, "tls.cert")
+	if err != nil {
+		return nil, err
+	}
+	k, err := parseValue(key, "tls.key")
+	return &pair{c, k}, err
+}
+
 func parseCall(d *Dialect, root yamlnode.Node) error {
 	d.Call = &Call{base: address{scheme: d.Login.url.scheme, host: d.Login.url.host}}
 	n, ok := root.Get("call")
 	if ok {
-		if err := parseCallNode(n, d.Call, "base", "headers", "query", "basic", "bearer", "accept"); err != nil {
+		if err := parseCallNode(n, d.Call, "base", "headers", "query", "cookies", "basic", "bearer", "sign", "tls", "accept"); err != nil {
 			return err
 		}
 		if list, ok := n.Get("accept"); ok {
@@ -337,7 +476,7 @@ func parseCall(d *Dialect, root yamlnode.Node) error {
 			}
 			for _, item := range list.Items {
 				other := &Call{}
-				if err := parseCallNode(item, other, "headers", "query", "basic", "bearer"); err != nil {
+				if err := parseCallNode(item, other, "headers", "query", "cookies", "basic", "bearer"); err != nil {
 					return err
 				}
 				wear(other)
@@ -350,8 +489,23 @@ func parseCall(d *Dialect, root yamlnode.Node) error {
 			}
 		}
 	}
+	if d.Login.Method == "" && d.let("access_token") == nil {
+		return d.parseTokenless(root)
+	}
 	wear(d.Call)
 	return nil
+}
+
+// parseTokenless is for vendors whose calls wear credentials of the account, or
+// a signature, and no token.
+func (d *Dialect) parseTokenless(root yamlnode.Node) error {
+	if n, ok := root.Get("call"); ok && (d.Call.sign != nil || d.Call.tls != nil) || len(d.Call.wornHoles()) > 0 {
+		if slices.Contains(d.Call.holes(), "access_token") {
+			return n.Errorf("nothing makes $access_token: token, or let, is to")
+		}
+		return nil
+	}
+	return root.Errorf("the key token is missing: it is the URL of the token endpoint, or the exchange there")
 }
 
 // wear makes a call that does not mention the token wear it as its bearer.
@@ -387,6 +541,12 @@ func parseCallNode(n yamlnode.Node, c *Call, keys ...string) error {
 			c.headers, err = parseFields(p.Value, "headers")
 		case "query":
 			c.query, err = parseFields(p.Value, "query")
+		case "cookies":
+			c.cookies, err = parseFields(p.Value, "cookies")
+		case "sign":
+			c.sign, err = parseSigner(p.Value)
+		case "tls":
+			c.tls, err = parseTLS(p.Value)
 		case "basic":
 			c.basic, err = parsePair(p.Value)
 		case "bearer":
@@ -424,13 +584,17 @@ func parseOthers(d *Dialect, root yamlnode.Node) error {
 		return err
 	}
 	for _, item := range n.Items {
-		x, err := parseExchange(item, &Exchange{Kind: KindLogin, returns: d.Login.returns})
+		x, err := parseExchange(item, &Exchange{Kind: KindLogin})
 		if err != nil {
 			return err
 		}
+		login := d.Login
+		if !x.Answers() {
+			x.returns, x.returnsXML, x.returnsHeaders, x.setCookie = login.returns, login.returnsXML, login.returnsHeaders, login.setCookie
+		}
 		if x.body == bodyNone && x.query == nil && x.Method == "POST" {
-			x.query, x.headers, x.basic, x.bearer = d.Login.query, d.Login.headers, d.Login.basic, d.Login.bearer
-			x.body, x.form, x.json, x.clientAuth = d.Login.body, d.Login.form, d.Login.json, d.Login.clientAuth
+			x.query, x.headers, x.cookies, x.basic, x.bearer, x.tls = login.query, login.headers, login.cookies, login.basic, login.bearer, login.tls
+			x.body, x.form, x.json, x.xml, x.text, x.clientAuth = login.body, login.form, login.json, login.xml, login.text, login.clientAuth
 		}
 		x.url, x.Grant = x.url.under(address{scheme: d.Login.url.scheme, host: d.Login.url.host}), loginGrant(x)
 		d.Accept = append(d.Accept, x)
@@ -440,17 +604,24 @@ func parseOthers(d *Dialect, root yamlnode.Node) error {
 
 // duration reads 24h, 5m, 30s or, beyond what Go's syntax has, 30d.
 func duration(n yamlnode.Node, what string) (time.Duration, error) {
-	text := n.Text
+	t, err := parseLength(n.Text)
+	if err != nil {
+		return 0, n.Errorf("%s is to be a length of time such as 24h, 30m or 7d", what)
+	}
+	return t, nil
+}
+
+func parseLength(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if k, err := strconv.Atoi(days); err == nil && k > 0 && k < 36500 {
 			return time.Duration(k) * 24 * time.Hour, nil
 		}
 	}
 	t, err := time.ParseDuration(text)
-	if err != nil || t <= 0 {
-		return 0, n.Errorf("%s is to be a length of time such as 24h, 30m or 7d", what)
+	if err == nil && t <= 0 {
+		err = fmt.Errorf("not a length of time")
 	}
-	return t, nil
+	return t, err
 }
 
 // ParseRate reads "10/min". The units are s, min, h and day.

@@ -22,7 +22,12 @@ var secretParameters = []string{"client_secret", "password", "refresh_token", "a
 // exchanges returns every exchange that a server takes, in the order in which
 // an error is reported for one of them.
 func (d *Dialect) exchanges() []*Exchange {
-	list := append([]*Exchange{d.Login}, d.Refresh...)
+	var list []*Exchange
+	if !d.Minted() && !d.Signs() && d.Login.Method != "" {
+		list = append(list, d.Login)
+	}
+	list = append(list, d.Steps...)
+	list = append(list, d.Refresh...)
 	list = append(list, d.Accept...)
 	if d.Standard {
 		list = append(list, standardPassword(d.Login))
@@ -41,21 +46,22 @@ func (d *Dialect) exchanges() []*Exchange {
 // ReadRequest finds the exchange that a request belongs to and binds its
 // holes. The URL of r is relative to the realm: what the realm is mounted at
 // is cut off already. The exchange is chosen by shape: path, method, fixed
-// texts and required holes; a message that fits two is refused.
+// texts and required holes; a message that fits two is refused, unless nothing
+// but the meaning of a field tells them apart: see [Received]. What was read is
+// not proven yet: see [Received.Prove].
 //
 // The error is [ErrNotFound], a [*MethodError], or a [*jeton.Error] with
 // invalid_request, unsupported_grant_type or invalid_client, whose description
 // names the field that is wrong and never shows what stood in it.
-func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Exchange, jeton.Vars, error) {
+func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Received, error) {
 	m := &message{r: r, body: body}
 	var allow []string
-	var found *Exchange
-	var vars jeton.Vars
+	var found *Received
 	var wrong error
 	most := -1
 	for _, x := range d.all {
-		bound := jeton.Vars{}
-		if !x.url.read(r.URL.EscapedPath(), bound) {
+		b := newBound()
+		if !x.url.read(r.URL.EscapedPath(), b) {
 			continue
 		}
 		if x.Method != r.Method && !(r.Method == http.MethodHead && x.Method == http.MethodGet) {
@@ -65,26 +71,53 @@ func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Exchange, jeton.Va
 			continue
 		}
 		fits := 0
-		err := x.read(d, m, bound, &fits)
+		err := x.read(d, m, b, &fits)
+		if err == nil {
+			err = asProof(d.opened(b))
+		}
 		switch {
 		case err != nil && fits > most:
 			most, wrong = fits, err
-		case err == nil && found != nil:
-			return nil, nil, jeton.Refuse(jeton.InvalidRequest, "the message has two documented forms at once; send one of them")
-		case err == nil:
-			found, vars = x, bound
+		case err != nil:
+		case found == nil:
+			found = d.received(x, m, b)
+		case x.differs(d, found.Exchange) || found.Exchange.differs(d, x):
+			return nil, jeton.Refuse(jeton.InvalidRequest, "the message has two documented forms at once; send one of them")
+		default:
+			found.Others = append(found.Others, d.received(x, m, b))
 		}
 	}
 	switch {
 	case found != nil:
-		d.fromWire(vars)
-		return found, vars, nil
+		return found, nil
 	case wrong != nil:
-		return nil, nil, wrong
+		return nil, wrong
 	case allow != nil:
-		return nil, nil, &MethodError{allow}
+		return nil, &MethodError{allow}
 	}
-	return nil, nil, ErrNotFound
+	return nil, ErrNotFound
+}
+
+// received is what reading a request comes to.
+func (d *Dialect) received(x *Exchange, m *message, b *bound) *Received {
+	d.fromWire(b.vars)
+	r := &Received{Exchange: x, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: x.tls}
+	if m.r.TLS != nil && len(m.r.TLS.PeerCertificates) > 0 {
+		r.peer = m.r.TLS.PeerCertificates[0].Raw
+	}
+	if x.sign != nil {
+		signed, body := m.r, m.body
+		r.replay = func(e *env) error { return x.sign.check(signed, body, e) }
+	}
+	return r
+}
+
+// asProof makes invalid_client of what is wrong with what a client has made.
+func asProof(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &jeton.Error{Code: jeton.InvalidClient, Description: "the client's proof does not have the documented form", Cause: err}
 }
 
 // A message is a request being read: each part is parsed once, when the first
@@ -98,6 +131,9 @@ type message struct {
 	doc               any
 	docErr            error
 	docRead           bool
+	xml               any
+	xmlErr            error
+	xmlRead           bool
 }
 
 func (m *message) parseQuery() (url.Values, error) {
@@ -109,7 +145,9 @@ func (m *message) parseQuery() (url.Values, error) {
 
 func (m *message) parseForm() (url.Values, error) {
 	if m.form == nil && m.formErr == nil {
-		if m.formErr = m.contentType("application/x-www-form-urlencoded"); m.formErr == nil {
+		if len(m.body) == 0 {
+			m.form = url.Values{}
+		} else if m.formErr = m.contentType("application/x-www-form-urlencoded"); m.formErr == nil {
 			m.form, m.formErr = parseParameters(string(m.body), "the body")
 		}
 	}
@@ -130,14 +168,26 @@ func (m *message) parseJSON() (any, error) {
 	return m.doc, m.docErr
 }
 
-func (m *message) contentType(want string) error {
-	refusal := jeton.Refuse(jeton.InvalidRequest, "the content type is to be "+want)
+func (m *message) parseXML() (any, error) {
+	if !m.xmlRead {
+		m.xmlRead = true
+		if m.xmlErr = m.contentType("application/xml", "text/xml"); m.xmlErr == nil {
+			if m.xml, m.xmlErr = parseXML(m.body); m.xmlErr != nil {
+				m.xmlErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one XML document: "+m.xmlErr.Error())
+			}
+		}
+	}
+	return m.xml, m.xmlErr
+}
+
+func (m *message) contentType(want ...string) error {
+	refusal := jeton.Refuse(jeton.InvalidRequest, "the content type is to be "+want[0])
 	values := m.r.Header.Values("Content-Type")
 	if len(values) != 1 {
 		return refusal
 	}
 	got, params, err := mime.ParseMediaType(values[0])
-	if err != nil || got != want {
+	if err != nil || !slices.Contains(want, got) {
 		return refusal
 	}
 	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
@@ -179,7 +229,7 @@ func parseParameters(raw, where string) (url.Values, error) {
 
 // read binds the holes of the request. It counts the fields that fit, so that
 // the error of the nearest exchange is the one that is reported.
-func (x *Exchange) read(d *Dialect, m *message, into jeton.Vars, fits *int) error {
+func (x *Exchange) read(d *Dialect, m *message, into *bound, fits *int) error {
 	query, err := m.parseQuery()
 	if err != nil {
 		return err
@@ -211,7 +261,21 @@ func (x *Exchange) read(d *Dialect, m *message, into jeton.Vars, fits *int) erro
 			return err
 		}
 		keep(asRefusal(x.json.read(doc, "", reading{literals: true, optional: d.optional}, into, fits)))
+	case bodyXML:
+		doc, err := m.parseXML()
+		if err != nil {
+			return err
+		}
+		keep(asRefusal(x.xml.read(doc, "", reading{literals: true, optional: d.optional, text: true}, into, fits)))
+	case bodyText:
+		if err := m.contentType("text/plain"); err != nil {
+			return err
+		}
+		if !utf8.Valid(m.body) || !x.text.read(string(m.body), into) {
+			keep(jeton.Refuse(jeton.InvalidRequest, "the body does not have the documented form"))
+		}
 	}
+	keep(readCookies(m.r, x.cookies, d.optional, into, fits))
 	keep(readHeaders(m.r, x.headers, d.optional, into, fits))
 	if x.basic != nil {
 		keep(readBasic(m.r, x.basic, into, fits))
@@ -243,16 +307,16 @@ func (x *Exchange) readSecretsInURL(query url.Values) error {
 
 // agree refuses a form that says something else about a variable of the path
 // than the path does. Alvys documents tenant_id in both places.
-func (x *Exchange) agree(form url.Values, into jeton.Vars) error {
+func (x *Exchange) agree(form url.Values, into *bound) error {
 	for _, name := range x.url.pathHoles() {
-		if form.Has(name) && form.Get(name) != into[name] {
+		if form.Has(name) && form.Get(name) != into.vars[name] {
 			return jeton.Refuse(jeton.InvalidRequest, name+" in the body differs from the one in the path")
 		}
 	}
 	return nil
 }
 
-func readFields(fields []field, values url.Values, optional func(string) bool, into jeton.Vars, fits *int) error {
+func readFields(fields []field, values url.Values, optional func(string) bool, into *bound, fits *int) error {
 	var wrong error
 	for _, f := range fields {
 		if err := readField(f, values, optional, into); err != nil {
@@ -268,7 +332,7 @@ func readFields(fields []field, values url.Values, optional func(string) bool, i
 	return wrong
 }
 
-func readField(f field, values url.Values, optional func(string) bool, into jeton.Vars) error {
+func readField(f field, values url.Values, optional func(string) bool, into *bound) error {
 	list := values[f.name]
 	fixed, literal := f.value.literal()
 	switch {
@@ -286,7 +350,7 @@ func readField(f field, values url.Values, optional func(string) bool, into jeto
 	return nil
 }
 
-func readHeaders(r *http.Request, headers []field, optional func(string) bool, into jeton.Vars, fits *int) error {
+func readHeaders(r *http.Request, headers []field, optional func(string) bool, into *bound, fits *int) error {
 	for _, f := range headers {
 		list := r.Header.Values(f.name)
 		if len(list) > 1 {
@@ -306,6 +370,28 @@ func readHeaders(r *http.Request, headers []field, optional func(string) bool, i
 		*fits++
 	}
 	return nil
+}
+
+// readCookies reads cookies as they are written: a pair that is none, or one that
+// stands twice, is refused if it is asked for.
+func readCookies(r *http.Request, cookies []field, optional func(string) bool, into *bound, fits *int) error {
+	if len(cookies) == 0 {
+		return nil
+	}
+	values := url.Values{}
+	for _, line := range r.Header.Values("Cookie") {
+		for text := range strings.SplitSeq(line, ";") {
+			if name, value, ok := strings.Cut(strings.TrimSpace(text), "="); ok && value != "" {
+				values.Add(name, value)
+			}
+		}
+	}
+	for _, f := range cookies {
+		if len(values[f.name]) > 1 {
+			return jeton.Refuse(jeton.InvalidRequest, "the cookie "+f.name+" stands twice")
+		}
+	}
+	return readFields(cookies, values, optional, into, fits)
 }
 
 // scheme returns what follows an authentication scheme in the Authorization
@@ -343,7 +429,7 @@ func basicPair(r *http.Request) (user, password string, ok bool, err error) {
 	return user, password, true, nil
 }
 
-func readBasic(r *http.Request, p *pair, into jeton.Vars, fits *int) error {
+func readBasic(r *http.Request, p *pair, into *bound, fits *int) error {
 	user, password, ok, err := basicPair(r)
 	if err != nil {
 		return err
@@ -358,7 +444,7 @@ func readBasic(r *http.Request, p *pair, into jeton.Vars, fits *int) error {
 	return nil
 }
 
-func readBearer(r *http.Request, bearer value, into jeton.Vars, fits *int) error {
+func readBearer(r *http.Request, bearer value, into *bound, fits *int) error {
 	token, _, ok, err := scheme(r, "Bearer")
 	if err != nil {
 		return err
@@ -375,7 +461,7 @@ func readBearer(r *http.Request, bearer value, into jeton.Vars, fits *int) error
 
 // readClientAuth takes a client's credentials from Basic, where RFC 6749
 // section 2.3.1 has them form-encoded first, or from the form; never both.
-func readClientAuth(r *http.Request, form url.Values, into jeton.Vars) error {
+func readClientAuth(r *http.Request, form url.Values, into *bound) error {
 	user, password, basic, err := basicPair(r)
 	if err != nil {
 		return err
@@ -384,8 +470,7 @@ func readClientAuth(r *http.Request, form url.Values, into jeton.Vars) error {
 		if !form.Has("client_id") || !form.Has("client_secret") {
 			return jeton.Refuse(jeton.InvalidClient, "the client is to authenticate: by Basic, or by client_id and client_secret in the body")
 		}
-		into["client_id"], into["client_secret"] = form.Get("client_id"), form.Get("client_secret")
-		return nil
+		return bindClient(into, form.Get("client_id"), form.Get("client_secret"))
 	}
 	id, err1 := url.QueryUnescape(user)
 	secret, err2 := url.QueryUnescape(password)
@@ -398,7 +483,13 @@ func readClientAuth(r *http.Request, form url.Values, into jeton.Vars) error {
 	if form.Has("client_id") && form.Get("client_id") != id {
 		return jeton.Refuse(jeton.InvalidRequest, "client_id in the body differs from the one in Basic")
 	}
-	into["client_id"], into["client_secret"] = id, secret
+	return bindClient(into, id, secret)
+}
+
+func bindClient(into *bound, id, secret string) error {
+	if !into.bind("client_id", id) || !into.bind("client_secret", secret) {
+		return jeton.Refuse(jeton.InvalidRequest, "two fields disagree about the client")
+	}
 	return nil
 }
 

@@ -98,7 +98,7 @@ func TestReadRequestRefusals(t *testing.T) {
 		{"oauth2", "POST", "/token", formType, "grant_type=refresh_token&client_id=a&client_secret=b", nil, jeton.InvalidRequest, "refresh_token is missing"},
 	} {
 		r, body := request(c.method, c.target, c.contentType, c.body, c.headers...)
-		_, _, err := load(t, c.dialect).ReadRequest(r, body)
+		_, _, err := received(load(t, c.dialect).ReadRequest(r, body))
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s %s %s:\n got %v\nwant %s: %s", c.dialect, c.target, c.body, err, c.want, c.says)
 		}
@@ -108,11 +108,11 @@ func TestReadRequestRefusals(t *testing.T) {
 func TestReadRequestElsewhere(t *testing.T) {
 	d := load(t, "web1on1")
 	r, _ := request("POST", "/v2/auth/other", jsonType, "{}")
-	if _, _, err := d.ReadRequest(r, nil); !errors.Is(err, dialect.ErrNotFound) {
+	if _, _, err := received(d.ReadRequest(r, nil)); !errors.Is(err, dialect.ErrNotFound) {
 		t.Errorf("an unknown path: %v", err)
 	}
 	r, _ = request("DELETE", "/v2/auth/token", "", "")
-	_, _, err := d.ReadRequest(r, nil)
+	_, _, err := received(d.ReadRequest(r, nil))
 	if e, ok := errors.AsType[*dialect.MethodError](err); !ok || strings.Join(e.Allow, " ") != "POST GET" {
 		t.Errorf("an unknown method: %v", err)
 	}
@@ -137,7 +137,7 @@ func TestStandardForms(t *testing.T) {
 		if c.basic != "" {
 			r.Header.Set("Authorization", basic(c.basic))
 		}
-		x, vars, err := load(t, "oauth2").ReadRequest(r, body)
+		x, vars, err := received(load(t, "oauth2").ReadRequest(r, body))
 		if err != nil {
 			t.Errorf("%s: %v", c.body, err)
 			continue
@@ -348,7 +348,7 @@ func FuzzReadRequest(f *testing.F) {
 		}
 		r := &http.Request{Method: method, URL: u, Header: http.Header{"Content-Type": {contentType}, "Authorization": {authorization}, "X-Api-Key": {"k"}}}
 		for _, d := range all {
-			x, vars, err := d.ReadRequest(r, []byte(body))
+			x, vars, err := received(d.ReadRequest(r, []byte(body)))
 			if err == nil {
 				for _, hole := range x.Holes() {
 					if text, ok := vars[hole]; ok && text == "" {
@@ -383,4 +383,12 @@ func FuzzReadResponse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// received is what a request was read as.
+func received(m *dialect.Received, err error) (*dialect.Exchange, jeton.Vars, error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Exchange, m.Vars, nil
 }

@@ -47,7 +47,7 @@ func parseRates(d *Dialect, n yamlnode.Node) error {
 	if err := n.Want("rate", yamlnode.Map); err != nil {
 		return err
 	}
-	if err := n.Only("username", "client_id", "ip"); err != nil {
+	if err := n.Only(appendNew([]string{"username", "client_id", "ip"}, d.loginNeeds()...)...); err != nil {
 		return err
 	}
 	d.Rate = map[string]Rate{}
@@ -214,7 +214,7 @@ func parseIssue(d *Dialect, root yamlnode.Node) error {
 			if err != nil {
 				return err
 			}
-			known := append([]string{"user_id", "username", "client_id", "tenant_id", "scope", "expires_in"}, d.Login.Holes()...)
+			known := append([]string{"user_id", "username", "client_id", "tenant_id", "scope", "expires_in"}, d.loginNeeds()...)
 			if err := d.known(p.Value, t.holes(), known); err != nil {
 				return err
 			}
@@ -251,13 +251,13 @@ var rfcNames = []string{"username", "password", "client_id", "client_secret", "a
 
 // misspelt returns the well-known name that a hole nearly is: a letter too
 // many, too few or other, or two that changed places.
-func misspelt(hole string) string {
-	for _, name := range rfcNames {
-		if hole == name {
-			return ""
-		}
+func misspelt(hole string) string { return nearly(hole, rfcNames) }
+
+func nearly(hole string, names []string) string {
+	if slices.Contains(names, hole) {
+		return ""
 	}
-	for _, name := range rfcNames {
+	for _, name := range names {
 		if len(hole) < 5 || strings.ReplaceAll(hole, "_", "") == strings.ReplaceAll(name, "_", "") || strings.HasPrefix(hole, name) {
 			continue
 		}
@@ -270,7 +270,8 @@ func misspelt(hole string) string {
 
 func abs(n int) int { return max(n, -n) }
 
-// sameLetters reports whether a and b have the same letters but for one.
+// sameLetters reports whether a and b have the same letters but for one, which
+// the other may have another in place of.
 func sameLetters(a, b string) bool {
 	count := [256]int{}
 	for _, c := range []byte(a) {
@@ -283,42 +284,172 @@ func sameLetters(a, b string) bool {
 	for _, n := range count {
 		off += abs(n)
 	}
-	return off <= 1
+	return off <= 1 || off == 2 && len(a) == len(b)
+}
+
+// generate makes generators of $uuid, $nonce and $now where nothing else has that
+// name.
+func (d *Dialect) generate() {
+	taken := func(name string) bool {
+		_, declared := d.variable(name)
+		return declared || d.answered(name)
+	}
+	make := func(own string) func(*part, bool) {
+		return func(p *part, _ bool) {
+			if p.fn == nil && isGeneratorName(p.hole) && !taken(p.hole) && (d.let(p.hole) == nil || p.hole == own) {
+				p.fn, p.hole = functions[p.hole], ""
+			}
+		}
+	}
+	for _, l := range d.lets {
+		l.value.each(make(l.name))
+		if l.jwt != nil {
+			l.jwt.claims.each(make(l.name))
+			l.jwt.header.each(make(l.name))
+		}
+	}
+	for _, x := range slices.Concat(d.Steps, []*Exchange{d.Login}, d.Refresh, d.Accept) {
+		x.each(make(""))
+	}
+	like := Exchange{query: d.Call.query, headers: d.Call.headers, cookies: d.Call.cookies, basic: d.Call.basic, bearer: d.Call.bearer}
+	like.each(make(""))
+}
+
+func isGeneratorName(name string) bool {
+	fn, ok := functions[name]
+	return ok && fn.kind == isGenerator
 }
 
 // check refuses a dialect that is well-formed but cannot work.
 func (d *Dialect) check(root yamlnode.Node) error {
-	token, _ := root.Get("token")
-	for _, hole := range d.Login.allHoles() {
-		if _, declared := d.variable(hole); declared {
-			continue
-		}
-		if near := misspelt(hole); near != "" {
-			return token.Errorf("unknown hole $%s; did you mean %s? If it is the vendor's own word, declare it under vars", hole, near)
-		}
+	token, ok := root.Get("token")
+	if !ok {
+		token = root
 	}
-	made := append(d.Login.allHoles(), d.Login.returns.holes()...)
+	if err := d.spelt(token, d.loginNeeds(), nil); err != nil {
+		return err
+	}
+	made := append(d.loginNeeds(), d.stepAnswers()...)
+	made = append(made, d.Login.allHoles()...)
+	for _, l := range d.lets {
+		made = append(made, l.name)
+	}
 	if d.Standard {
 		made = append(made, "username", "password")
 	}
 	if n, ok := root.Get("refresh"); ok {
 		for _, x := range d.Refresh {
-			if err := d.known(n, x.allHoles(), made); err != nil {
+			if err := d.known(n, x.allHoles(), append(made, "access_token")); err != nil {
 				return err
 			}
 		}
 	}
 	if n, ok := root.Get("call"); ok {
-		if err := d.known(n, d.Call.holes(), made); err != nil {
+		if err := d.spelt(n, d.CallVars(), made); err != nil {
 			return err
 		}
-		for _, hole := range d.Call.base.host.holes() {
-			if d.Login.Returns(hole) && !slices.Contains(d.Login.allHoles(), hole) && !sameDomain(d.Call.base.host, d.Login.url.host) {
-				return n.Errorf("the answer of a login would choose the host that calls go to ($%s), and could lead the token astray; write the vendor's domain out", hole)
+	}
+	if err := d.astray(root); err != nil {
+		return err
+	}
+	if err := d.described(root, made); err != nil {
+		return err
+	}
+	if err := d.ordered(token); err != nil {
+		return err
+	}
+	return d.ambiguous(root)
+}
+
+// stepAnswers returns what the answers of a login bind.
+func (d *Dialect) stepAnswers() []string {
+	var names []string
+	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+		names = appendNew(names, x.answerHoles()...)
+	}
+	return names
+}
+
+// spelt refuses a hole that is nearly one which means something: of the RFC's,
+// or of bound.
+func (d *Dialect) spelt(n yamlnode.Node, holes, bound []string) error {
+	for _, hole := range holes {
+		if _, declared := d.variable(hole); declared || d.Params[hole] != "" {
+			continue
+		}
+		near := misspelt(hole)
+		if near == "" {
+			near = nearly(hole, bound)
+		}
+		if near != "" {
+			return n.Errorf("unknown hole $%s; did you mean %s? If it is the vendor's own word, declare it under vars or params", hole, near)
+		}
+	}
+	return nil
+}
+
+// ordered refuses a step that takes what only a later one is answered.
+func (d *Dialect) ordered(n yamlnode.Node) error {
+	if len(d.Steps) == 0 {
+		return nil
+	}
+	steps := append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login)
+	for i, x := range steps {
+		for _, name := range x.needs() {
+			later := func(y *Exchange) bool { return y.Returns(name) }
+			earlier := slices.ContainsFunc(steps[:i], later)
+			if !earlier && slices.ContainsFunc(steps[i:], later) && (name == "access_token" || name == "refresh_token") {
+				return n.Errorf("step %d takes $%s, which no step before it is answered", i+1, name)
 			}
 		}
 	}
-	return d.ambiguous(root)
+	return nil
+}
+
+// astray refuses a URL whose host an answer would choose: it could lead the
+// credentials, or the token, anywhere. It may if hosts says where.
+func (d *Dialect) astray(root yamlnode.Node) error {
+	wrong := func(key string, a address) error {
+		if !d.leads(a) || d.hosts != nil || a.root == "" && (sameDomain(a.host, d.first().url.host)) {
+			return nil
+		}
+		holes := a.host.holes()
+		if a.root != "" {
+			holes = []string{a.root}
+		}
+		n, _ := root.Get(key)
+		return n.Errorf("the answer of a login would choose the host ($%s), and could lead credentials astray; list where it may lead under hosts, such as hosts: [example.com]",
+			strings.Join(holes, ", $"))
+	}
+	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+		if err := wrong("token", x.url); err != nil {
+			return err
+		}
+	}
+	for _, x := range d.Refresh {
+		if err := wrong("refresh", x.url); err != nil {
+			return err
+		}
+	}
+	return wrong("call", d.Call.base)
+}
+
+// described refuses a line under params for what is no variable.
+func (d *Dialect) described(root yamlnode.Node, made []string) error {
+	n, ok := root.Get("params")
+	if !ok {
+		return nil
+	}
+	names := append(d.CallVars(), made...)
+	for _, v := range d.Vars {
+		names = append(names, v.Name)
+	}
+	for _, p := range n.Pairs {
+		if !slices.Contains(names, p.Key.Text) {
+			return p.Key.Errorf("there is no variable %s%s", yamlnode.Quote(p.Key.Text), yamlnode.Suggest(p.Key.Text, names))
+		}
+	}
+	return nil
 }
 
 // sameDomain reports whether a host ends in the fixed last two labels of
@@ -336,13 +467,19 @@ func sameDomain(host, login value) bool {
 }
 
 // ambiguous refuses two exchanges at one URL of which neither asks for
-// something that the other does not.
+// something that the other does not, nor for another variable in its place: then
+// the server knows by what it gave out.
 func (d *Dialect) ambiguous(root yamlnode.Node) error {
 	for i, x := range d.all {
 		for _, y := range d.all[i+1:] {
-			if x.Method == y.Method && (address{path: x.url.path}).String() == (address{path: y.url.path}).String() && !x.differs(d, y) && !y.differs(d, x) {
-				return root.Errorf("the %s and the %s at %s %s cannot be told apart: one of them is to have a field that the other lacks", x.Kind, y.Kind, x.Method, x.Path())
+			if x.Method != y.Method || (address{path: x.url.path}).String() != (address{path: y.url.path}).String() || x.differs(d, y) || y.differs(d, x) {
+				continue
 			}
+			if a, b := x.Holes(), y.Holes(); slices.ContainsFunc(a, func(h string) bool { return !slices.Contains(b, h) }) ||
+				slices.ContainsFunc(b, func(h string) bool { return !slices.Contains(a, h) }) {
+				continue
+			}
+			return root.Errorf("the %s and the %s at %s %s cannot be told apart: one of them is to have a field that the other lacks", x.Kind, y.Kind, x.Method, x.Path())
 		}
 	}
 	return nil
@@ -373,12 +510,15 @@ func (x *Exchange) shape(d *Dialect) map[string]string {
 	}
 	add("query ", x.query)
 	add("header ", x.headers)
+	add("cookie ", x.cookies)
 	add("form ", x.form)
-	if x.json != nil {
-		for i, key := range x.json.keys {
-			text, _ := x.json.kids[i].value.literal()
-			shape["json "+key] = text
-		}
+	x.json.shape("json", shape)
+	x.xml.shape("xml", shape)
+	if x.text != nil {
+		shape["text"], _ = x.text.literal()
+	}
+	if x.sign != nil {
+		shape["sign"] = ""
 	}
 	if x.basic != nil {
 		shape["basic"] = ""
@@ -386,6 +526,24 @@ func (x *Exchange) shape(d *Dialect) map[string]string {
 	if x.bearer != nil {
 		shape["bearer"] = ""
 	}
-	shape["body "+strconv.Itoa(int(x.body))] = ""
+	if x.body != bodyNone && (x.body != bodyForm || len(x.form) > 0) {
+		shape["body "+strconv.Itoa(int(x.body))] = ""
+	}
 	return shape
+}
+
+// shape adds what a document requires, to any depth.
+func (t *tree) shape(path string, into map[string]string) {
+	if t == nil {
+		return
+	}
+	for i, key := range t.keys {
+		kid := t.kids[i]
+		text, _ := kid.value.literal()
+		if kid.kind == treeLiteral {
+			text = kid.raw
+		}
+		into[path+" "+key] = text
+		kid.shape(path+" "+key, into)
+	}
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/strictjson"
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
@@ -75,24 +75,63 @@ func (t *tree) holes() []string {
 	}
 	names := t.value.holes()
 	for _, kid := range t.kids {
-		for _, name := range kid.holes() {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
+		names = appendNew(names, kid.holes()...)
 	}
 	return names
 }
 
-// numeric reports whether the text is one hole that RFC 6749 writes as a
-// number.
-func (t *tree) numeric() bool {
-	return t.kind == treeText && !t.quoted && len(t.value) == 1 && t.value[0].hole == "expires_in"
+// needs returns the names that filling the document takes.
+func (t *tree) needs() []string {
+	if t == nil {
+		return nil
+	}
+	names := t.value.needs()
+	for _, kid := range t.kids {
+		names = appendNew(names, kid.needs()...)
+	}
+	return names
 }
+
+// each calls f for every part of every value.
+func (t *tree) each(f func(p *part, digested bool)) {
+	if t == nil {
+		return
+	}
+	t.value.each(f)
+	for _, kid := range t.kids {
+		kid.each(f)
+	}
+}
+
+// object fills a document that is an object. What is absent is left out.
+func (t *tree) object(e *env) (map[string]any, error) {
+	b, err := t.fill(nil, e, func(hole string) bool { return e.absent != nil && e.absent(hole) })
+	if err != nil {
+		return nil, err
+	}
+	doc, err := strictjson.Parse(b)
+	if err != nil {
+		return nil, err
+	}
+	object, _ := doc.(map[string]any)
+	return object, nil
+}
+
+// numeric reports whether the text is one hole, or one call, that stands in JSON
+// as a number.
+func (t *tree) numeric() bool {
+	if t.kind != treeText || t.quoted || len(t.value) != 1 {
+		return false
+	}
+	p := t.value[0]
+	return numericHoles[p.hole] || p.fn != nil && p.fn.number
+}
+
+var numericHoles = map[string]bool{"expires_in": true, "refresh_expires_in": true}
 
 // fill appends the document as JSON, keys in the order of the file. A field
 // whose hole has no value is left out if optional says so, else an error.
-func (t *tree) fill(b []byte, vars jeton.Vars, optional func(hole string) bool) ([]byte, error) {
+func (t *tree) fill(b []byte, vars *env, optional func(hole string) bool) ([]byte, error) {
 	switch t.kind {
 	case treeLiteral:
 		return append(b, t.raw...), nil
@@ -102,7 +141,7 @@ func (t *tree) fill(b []byte, vars jeton.Vars, optional func(hole string) bool) 
 			return nil, err
 		}
 		if t.numeric() {
-			if _, err := strconv.ParseInt(s, 10, 64); err == nil {
+			if json.Valid([]byte(s)) {
 				return append(b, s...), nil
 			}
 		}
@@ -153,6 +192,8 @@ func appendJSONString(b []byte, s string) ([]byte, error) {
 type reading struct {
 	literals bool                   // literals must match; a client does not look at the server's
 	optional func(hole string) bool // the field may be absent
+	words    bool                   // of a token: a list of one text is that text
+	text     bool                   // of XML: everything is text
 }
 
 // A fieldError says which field of a message is not as the template has it.
@@ -166,7 +207,7 @@ func (e *fieldError) Error() string { return e.field + " " + e.problem }
 
 // read binds the holes from a document as strictjson.Parse returns it. It counts
 // the fields that fit, also if it then fails.
-func (t *tree) read(doc any, path string, how reading, into jeton.Vars, fits *int) error {
+func (t *tree) read(doc any, path string, how reading, into *bound, fits *int) error {
 	switch t.kind {
 	case treeObject:
 		object, ok := doc.(map[string]any)
@@ -203,10 +244,13 @@ func (t *tree) read(doc any, path string, how reading, into jeton.Vars, fits *in
 	return t.readScalar(doc, path, how, into, fits)
 }
 
-func (t *tree) readScalar(doc any, path string, how reading, into jeton.Vars, fits *int) error {
+func (t *tree) readScalar(doc any, path string, how reading, into *bound, fits *int) error {
+	if list, ok := doc.([]any); ok && how.words && len(list) == 1 {
+		doc = list[0]
+	}
 	if t.kind == treeLiteral {
 		b, _ := json.Marshal(doc)
-		if how.literals && string(b) != t.raw {
+		if how.literals && string(b) != t.raw && !(how.text && doc == t.raw) {
 			return &fieldError{name(path), "is to be " + t.raw, true}
 		}
 		*fits++
@@ -224,7 +268,7 @@ func (t *tree) readScalar(doc any, path string, how reading, into jeton.Vars, fi
 	case string:
 		s = doc
 	case json.Number:
-		if how.literals && !t.numeric() || t.value.has("access_token") {
+		if how.literals && !t.numeric() && !how.words || t.value.has("access_token") {
 			return &fieldError{name(path), "is to be text", false}
 		}
 		s = doc.String()

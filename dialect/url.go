@@ -8,13 +8,16 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/jetonhq/jeton"
 )
 
 // An address is a URL with holes in its host and its path. Each segment of the
 // path is a value of its own, so that no hole reaches into the next segment.
 type address struct {
-	scheme string // empty: the address is a path, and an account says where
+	root   string // a variable that holds the URL up to the path; empty: there is none
+	scheme string // empty, without a root: the address is a path, and an account says where
 	host   value
 	path   []value // one for each segment; "/a/b" has two, "" and "/" have none and one
 }
@@ -39,16 +42,22 @@ func compileAddress(s string) (address, error) {
 		}
 		a.scheme, a.host = scheme, v
 		rest = after[len(host):]
+	} else if strings.HasPrefix(s, "$") {
+		root, after, err := holeName(s[1:])
+		if err != nil || after != "" && after[0] != '/' {
+			return a, fmt.Errorf("a URL that begins with a hole goes on with / or ends, as $instance_url/token does")
+		}
+		a.root, rest = root, after
 	} else if !strings.HasPrefix(s, "/") {
-		return a, fmt.Errorf("a URL is to begin with https://, or with / for a path alone")
+		return a, fmt.Errorf("a URL is to begin with https://, with a hole that holds a URL, or with / for a path alone")
 	}
-	if strings.ContainsAny(rest, "?#") {
+	if strings.ContainsAny(withoutCalls(rest), "?#") {
 		return a, fmt.Errorf("write the query under query:, not in the URL")
 	}
 	if rest == "" {
 		return a, nil
 	}
-	for _, segment := range strings.Split(strings.TrimPrefix(rest, "/"), "/") {
+	for _, segment := range segments(strings.TrimPrefix(rest, "/")) {
 		v, err := compile(segment)
 		if err != nil {
 			return a, err
@@ -56,6 +65,44 @@ func compileAddress(s string) (address, error) {
 		a.path = append(a.path, v)
 	}
 	return a, nil
+}
+
+// segments cuts a path at its slashes, but for those in the arguments of a call.
+func segments(path string) []string {
+	var list []string
+	depth, start := 0, 0
+	for i := range len(path) {
+		switch {
+		case path[i] == '(' && depth == 0 && !callAt(path, i):
+		case path[i] == '(':
+			depth++
+		case path[i] == ')' && depth > 0:
+			depth--
+		case path[i] == '/' && depth == 0:
+			list, start = append(list, path[start:i]), i+1
+		}
+	}
+	return append(list, path[start:])
+}
+
+// callAt reports whether a parenthesis opens the arguments of a function.
+func callAt(s string, paren int) bool {
+	i := strings.LastIndexByte(s[:paren], '$')
+	if i < 0 {
+		return false
+	}
+	name, rest, err := holeName(s[i+1 : paren])
+	return err == nil && name != "" && rest == ""
+}
+
+func withoutCalls(path string) string {
+	var kept []string
+	for _, s := range segments(path) {
+		if !strings.Contains(s, "(") {
+			kept = append(kept, s)
+		}
+	}
+	return strings.Join(kept, "/")
 }
 
 func loopback(host value) bool {
@@ -71,7 +118,21 @@ func loopback(host value) bool {
 
 func (a address) has(hole string) bool { return slices.Contains(a.holes(), hole) }
 
-func (a address) holes() []string { return append(a.host.holes(), a.pathHoles()...) }
+func (a address) holes() []string {
+	names := append(a.host.holes(), a.pathHoles()...)
+	if a.root != "" {
+		names = append(names, a.root)
+	}
+	return names
+}
+
+func (a address) pathNeeds() []string {
+	var names []string
+	for _, segment := range a.path {
+		names = append(names, segment.needs()...)
+	}
+	return names
+}
 
 func (a address) pathHoles() []string {
 	var names []string
@@ -83,14 +144,14 @@ func (a address) pathHoles() []string {
 
 // under returns the address of a path relative to a base.
 func (a address) under(base address) address {
-	if a.scheme != "" {
+	if a.scheme != "" || a.root != "" {
 		return a
 	}
 	path := slices.Clone(base.path)
 	if n := len(path); n > 0 && len(path[n-1]) == 0 {
 		path = path[:n-1] // the base ends in a slash
 	}
-	return address{base.scheme, base.host, append(path, a.path...)}
+	return address{base.root, base.scheme, base.host, append(path, a.path...)}
 }
 
 // String shows the address as the file has it, holes as $name.
@@ -99,53 +160,30 @@ func (a address) String() string {
 	if a.scheme != "" {
 		s = a.scheme + "://" + a.host.String()
 	}
+	if a.root != "" {
+		s = "$" + a.root
+	}
 	for _, segment := range a.path {
 		s += "/" + segment.String()
 	}
 	return s
 }
 
-// String shows the value as the file has it.
-func (v value) String() string {
-	s := ""
-	for _, p := range v {
-		if p.hole != "" {
-			s += "$" + p.hole
-		} else {
-			s += strings.ReplaceAll(p.text, "$", "$$")
-		}
-	}
-	return s
-}
-
 // fill returns the URL. An origin, if given, replaces the scheme and the host
-// and puts its path in front.
-func (a address) fill(origin *url.URL, vars jeton.Vars) (*url.URL, error) {
-	u := &url.URL{Scheme: a.scheme}
-	escaped := ""
-	if origin != nil {
-		u.Scheme, u.Host = origin.Scheme, origin.Host
-		escaped = strings.TrimSuffix(origin.EscapedPath(), "/")
-	} else {
-		if a.scheme == "" {
-			return nil, errors.New("the dialect names no host; the account is to give an origin")
-		}
-		host, err := a.host.fill(vars)
-		if err != nil {
-			return nil, err
-		}
-		if !plainHost(host) {
-			return nil, errors.New("a variable in the host holds a character that a host cannot have")
-		}
-		u.Host = host
+// and puts its path in front; it does not where the address has a root, which
+// says where it stands.
+func (a address) fill(origin *url.URL, e *env) (*url.URL, error) {
+	u, escaped, err := a.place(origin, e)
+	if err != nil {
+		return nil, err
 	}
 	for _, segment := range a.path {
-		s, err := segment.fill(vars)
+		s, err := segment.fill(e)
 		if err != nil {
 			return nil, err
 		}
 		if s == "." || s == ".." {
-			return nil, fmt.Errorf("$%s would be a dot segment of the path", strings.Join(segment.holes(), ", $"))
+			return nil, fmt.Errorf("$%s would be a dot segment of the path", strings.Join(segment.needs(), ", $"))
 		}
 		escaped += "/" + url.PathEscape(s)
 	}
@@ -155,6 +193,96 @@ func (a address) fill(origin *url.URL, vars jeton.Vars) (*url.URL, error) {
 	}
 	u.Path, u.RawPath = path, escaped
 	return u, nil
+}
+
+// place returns the URL without its path, and what its escaped path begins with.
+func (a address) place(origin *url.URL, e *env) (*url.URL, string, error) {
+	switch {
+	case a.root != "":
+		text, err := e.get(a.root)
+		if err != nil {
+			return nil, "", err
+		}
+		u, err := rootURL(text)
+		if err != nil {
+			return nil, "", fmt.Errorf("$%s %w", a.root, err)
+		}
+		return u, strings.TrimSuffix(u.EscapedPath(), "/"), nil
+	case origin != nil:
+		return &url.URL{Scheme: origin.Scheme, Host: origin.Host}, strings.TrimSuffix(origin.EscapedPath(), "/"), nil
+	case a.scheme == "":
+		return nil, "", errors.New("the dialect names no host; the account is to give an origin")
+	}
+	host, err := a.host.fill(e)
+	if err != nil {
+		return nil, "", err
+	}
+	if !plainHost(host) {
+		return nil, "", errors.New("a variable in the host holds a character that a host cannot have")
+	}
+	return &url.URL{Scheme: a.scheme, Host: host}, "", nil
+}
+
+// rootURL reads a URL that a variable holds: https, or http to this machine, or a
+// host alone.
+func rootURL(text string) (*url.URL, error) {
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || !plainHost(u.Host) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("is not the URL of a host")
+	}
+	if u.Scheme != "https" && !(u.Scheme == "http" && jeton.IsLoopback(u.Hostname())) {
+		return nil, errors.New("is not an https:// URL")
+	}
+	return u, nil
+}
+
+// leads reports whether a vendor's answer says where the address is.
+func (d *Dialect) leads(a address) bool {
+	holes := a.host.holes()
+	if a.root != "" {
+		holes = append(holes, a.root)
+	}
+	return slices.ContainsFunc(holes, d.answered)
+}
+
+// led refuses a URL that an answer led to, if it leads away: its host is to be
+// the login's, below the login's own domain, or one that the dialect lists under
+// hosts. Credentials go there.
+func (d *Dialect) led(u, origin *url.URL, e *env) error {
+	host := strings.ToLower(u.Hostname())
+	if origin != nil && strings.EqualFold(u.Host, origin.Host) {
+		return nil
+	}
+	var allowed []string
+	first := d.first().url
+	if login, err := first.host.fill(e); err == nil && first.scheme != "" {
+		login = hostname(login)
+		allowed = append(allowed, login)
+		if domain, err := publicsuffix.EffectiveTLDPlusOne(login); err == nil {
+			allowed = append(allowed, domain)
+		}
+	}
+	for _, v := range d.hosts {
+		if text, err := v.fill(e); err == nil {
+			allowed = append(allowed, strings.TrimPrefix(hostname(text), "*."))
+		}
+	}
+	for _, a := range allowed {
+		if a = strings.ToLower(a); host == a || strings.HasSuffix(host, "."+a) {
+			return nil
+		}
+	}
+	return errors.New("the vendor's answer leads to a host that is neither the login's nor listed under hosts")
+}
+
+func hostname(host string) string {
+	if u, err := url.Parse("//" + host); err == nil {
+		return u.Hostname()
+	}
+	return host
 }
 
 func plainHost(host string) bool {
@@ -168,7 +296,7 @@ func plainHost(host string) bool {
 
 // read binds the holes of the path. It takes the escaped path, in which a
 // slash inside a value is still %2F.
-func (a address) read(escapedPath string, into jeton.Vars) bool {
+func (a address) read(escapedPath string, into *bound) bool {
 	rest := strings.TrimPrefix(escapedPath, "/")
 	if rest == "" && len(a.path) == 0 {
 		return true

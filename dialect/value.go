@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,49 +13,172 @@ import (
 
 // A value is text with holes, compiled from its form in a dialect file:
 //
-//	value = ( text | "$$" | "$"name | "${"name"}" )*
+//	value = ( text | "$$" | "$"name | "${"name"}" | "$"fn"(" value, ... ")" )*
 //	name  = a-z, then a-z 0-9 _
 //
-// Two holes always have text between them, else nothing says where one ends.
+// Two holes always have text between them, else nothing says where one ends;
+// what a digest is made of is never taken apart, so there they may touch.
 type value []part
 
+// A part is fixed text, a hole, or what a function makes of other values.
 type part struct {
 	text string
-	hole string // if not empty, the part is a hole and text is empty
+	hole string    // if not empty, the part is a hole and text is empty
+	fn   *function // if not nil, the part is a call and text is empty
+	args []value
+}
+
+func (p part) fixed() bool { return p.hole == "" && p.fn == nil }
+
+// what names the part in a message.
+func (p part) what() string {
+	if p.fn != nil {
+		return "$" + p.fn.name + "(...)"
+	}
+	return "$" + p.hole
 }
 
 func compile(s string) (value, error) {
+	c := compiler{rest: s}
+	v, err := c.value(false)
+	if err != nil {
+		return nil, err
+	}
+	return v, v.apart()
+}
+
+// A compiler reads a value from left to right.
+type compiler struct {
+	rest  string
+	depth int
+}
+
+// maxCalls bounds how deep calls stand in one another.
+const maxCalls = 8
+
+// value reads to the end, or, inside a call, to a comma or the parenthesis that
+// ends an argument.
+func (c *compiler) value(argument bool) (value, error) {
 	var v value
 	text := func(t string) {
-		if n := len(v); n > 0 && v[n-1].hole == "" {
+		if n := len(v); n > 0 && v[n-1].fixed() {
 			v[n-1].text += t
 		} else if t != "" {
 			v = append(v, part{text: t})
 		}
 	}
-	for s != "" {
-		i := strings.IndexByte(s, '$')
+	for c.rest != "" {
+		stop := "$"
+		if argument {
+			stop = "$,)"
+		}
+		i := strings.IndexAny(c.rest, stop)
 		if i < 0 {
-			text(s)
+			text(c.rest)
+			c.rest = ""
 			break
 		}
-		text(s[:i])
-		s = s[i+1:]
-		if strings.HasPrefix(s, "$") {
-			text("$")
-			s = s[1:]
+		text(c.rest[:i])
+		c.rest = c.rest[i:]
+		if c.rest[0] != '$' {
+			break // the argument ends
+		}
+		c.rest = c.rest[1:]
+		if c.rest != "" && (c.rest[0] == '$' || argument && strings.IndexByte(",)", c.rest[0]) >= 0) {
+			text(c.rest[:1])
+			c.rest = c.rest[1:]
 			continue
 		}
-		name, rest, err := holeName(s)
+		p, err := c.part()
 		if err != nil {
 			return nil, err
 		}
-		if n := len(v); n > 0 && v[n-1].hole != "" {
-			return nil, fmt.Errorf("the holes $%s and $%s have no text between them; nothing says where the first one ends", v[n-1].hole, name)
-		}
-		v, s = append(v, part{hole: name}), rest
+		v = append(v, p)
 	}
 	return v, nil
+}
+
+// part reads what follows a $: a name, or a call.
+func (c *compiler) part() (part, error) {
+	name, rest, err := holeName(c.rest)
+	if err != nil {
+		return part{}, err
+	}
+	if !strings.HasPrefix(rest, "(") || c.rest[0] == '{' {
+		c.rest = rest
+		return part{hole: name}, nil
+	}
+	fn, ok := functions[name]
+	if !ok {
+		return part{}, fmt.Errorf("there is no function $%s%s", name, suggestFunction(name))
+	}
+	if c.depth++; c.depth > maxCalls {
+		return part{}, fmt.Errorf("functions stand in one another more than %d deep", maxCalls)
+	}
+	c.rest = rest[1:]
+	p := part{fn: fn}
+	for {
+		c.rest = strings.TrimLeft(c.rest, " ")
+		arg, err := c.value(true)
+		switch {
+		case err != nil:
+			return part{}, err
+		case c.rest == "":
+			return part{}, fmt.Errorf("$%s( is not closed by a parenthesis", name)
+		}
+		end := c.rest[0]
+		c.rest = c.rest[1:]
+		if len(arg) > 0 || end == ',' || len(p.args) > 0 {
+			p.args = append(p.args, arg)
+		}
+		if end == ')' {
+			break
+		}
+	}
+	c.depth--
+	return p, p.check()
+}
+
+// check refuses a call that its function cannot make.
+func (p part) check() error {
+	if n := len(p.args); n < p.fn.least || n > p.fn.most {
+		return fmt.Errorf("$%s takes %s, not %d", p.fn.name, plural(p.fn.least, p.fn.most), n)
+	}
+	switch p.fn.kind {
+	case isCodec:
+		return p.args[0].apart()
+	case isGenerator:
+		for _, a := range p.args {
+			text, ok := a.literal()
+			if _, err := parseLength(text); !ok || err != nil || p.fn.name != "now" {
+				return fmt.Errorf("$%s takes at most a fixed length of time, such as $now(7d)", p.fn.name)
+			}
+		}
+	}
+	return nil
+}
+
+func plural(least, most int) string {
+	switch {
+	case most == 0:
+		return "no argument"
+	case least == most && most == 1:
+		return "one argument"
+	case least == most:
+		return fmt.Sprintf("%d arguments", most)
+	}
+	return fmt.Sprintf("%d to %d arguments", least, most)
+}
+
+// apart refuses a value of which nobody could say where one hole ends.
+func (v value) apart() error {
+	for i := 1; i < len(v); i++ {
+		a, b := v[i-1], v[i]
+		if !a.fixed() && !b.fixed() && !(a.fn != nil && a.fn.name == "json") {
+			return fmt.Errorf("%s and %s have no text between them; nothing says where the first one ends", a.what(), b.what())
+		}
+	}
+	return nil
 }
 
 func holeName(s string) (name, rest string, err error) {
@@ -66,119 +191,307 @@ func holeName(s string) (name, rest string, err error) {
 	name, rest = s[:n], s[n:]
 	switch {
 	case name == "":
-		return "", "", fmt.Errorf("a $ is to be followed by a name in lower case; write $$ for the sign itself")
+		return "", "", errors.New("a $ is to be followed by a name in lower case; write $$ for the sign itself")
 	case braced && !strings.HasPrefix(rest, "}"):
 		return "", "", fmt.Errorf("${%s is not closed by a brace", name)
 	case braced:
 		rest = rest[1:]
-	case strings.HasPrefix(rest, "("):
-		return "", "", fmt.Errorf("there is no function $%s", name)
 	}
 	return name, rest, nil
 }
 
-func (v value) has(hole string) bool {
-	return slices.ContainsFunc(v, func(p part) bool { return p.hole == hole })
-}
+// has reports whether reading the value binds the hole.
+func (v value) has(hole string) bool { return slices.Contains(v.holes(), hole) }
 
+// holes returns the names that reading the value binds: not those of which only
+// a digest is made.
 func (v value) holes() []string {
 	var names []string
-	for _, p := range v {
-		if p.hole != "" && !slices.Contains(names, p.hole) {
-			names = append(names, p.hole)
+	v.each(func(p *part, digested bool) {
+		if p.hole != "" && !digested {
+			names = appendNew(names, p.hole)
+		}
+	})
+	return names
+}
+
+// needs returns the names that filling the value takes.
+func (v value) needs() []string {
+	var names []string
+	v.each(func(p *part, _ bool) {
+		if p.hole != "" {
+			names = appendNew(names, p.hole)
+		}
+	})
+	return names
+}
+
+// each calls f for every part, those of arguments too; digested is whether it
+// stands in a digest.
+func (v value) each(f func(p *part, digested bool)) { v.walk(false, f) }
+
+func (v value) walk(digested bool, f func(*part, bool)) {
+	for i := range v {
+		f(&v[i], digested)
+		for _, arg := range v[i].args {
+			arg.walk(digested || v[i].fn.kind == isDigest, f)
+		}
+	}
+}
+
+func appendNew(names []string, more ...string) []string {
+	for _, name := range more {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// literal returns the text of a value without holes.
+// literal returns the text of a value without holes and calls.
 func (v value) literal() (string, bool) {
-	if len(v.holes()) > 0 {
-		return "", false
-	}
 	s := ""
 	for _, p := range v {
+		if !p.fixed() {
+			return "", false
+		}
 		s += p.text
 	}
 	return s, true
 }
 
+// variable reports whether the value has anything but fixed text.
+func (v value) variable() bool {
+	_, ok := v.literal()
+	return !ok
+}
+
 // A missingError says that a hole has no value.
 type missingError struct{ hole string }
 
+// Error names the hole.
 func (e missingError) Error() string { return "$" + e.hole + " has no value" }
 
 // fill returns the text with the holes filled. It refuses what could not be
 // read back: a hole without a value (an empty one counts as none, RFC 6749
 // section 3.2), text that is not UTF-8, and a value that holds the text which
 // separates it from the next hole.
-func (v value) fill(vars jeton.Vars) (string, error) {
+func (v value) fill(e *env) (string, error) {
 	var b strings.Builder
-	for _, p := range v {
-		if p.hole == "" {
-			b.WriteString(p.text)
-			continue
+	pieces := make([]string, len(v))
+	for i, p := range v {
+		text, err := p.fill(e)
+		if err != nil {
+			return "", err
 		}
-		text := vars[p.hole]
-		if text == "" {
-			return "", missingError{p.hole}
-		}
-		if !utf8.ValidString(text) {
-			return "", fmt.Errorf("$%s is not UTF-8", p.hole)
-		}
+		pieces[i] = text
 		b.WriteString(text)
 	}
 	if len(v) > 1 {
-		back := jeton.Vars{}
-		ok := v.read(b.String(), back)
-		for _, name := range v.holes() {
-			if !ok || back[name] != vars[name] {
-				return "", fmt.Errorf("$%s holds the text that ends it here, so it could not be read back", name)
+		back, ok := v.split(b.String())
+		for i, p := range v {
+			if !p.fixed() && (!ok || back[i] != pieces[i]) {
+				return "", fmt.Errorf("%s holds the text that ends it here, so it could not be read back", p.what())
 			}
 		}
 	}
 	return b.String(), nil
 }
 
-// read binds the holes to what stands in their place in s and reports whether
-// s has the value's form. A hole is never empty, and ends where the text after
-// it first occurs; the last one ends where the text after it ends s.
-func (v value) read(s string, into jeton.Vars) bool {
+func (p part) fill(e *env) (string, error) {
+	switch {
+	case p.fixed():
+		return p.text, nil
+	case p.hole != "":
+		text, err := e.get(p.hole)
+		if err != nil {
+			return "", err
+		}
+		if !utf8.ValidString(text) {
+			return "", fmt.Errorf("$%s is not UTF-8", p.hole)
+		}
+		return text, nil
+	case p.fn.kind == isGenerator:
+		return p.fn.generate(e, p.args)
+	case p.fn.kind == isDigest:
+		b, err := p.digest(e)
+		return p.fn.show(b), err
+	}
+	if inner, ok := p.bytes(); ok {
+		b, err := inner.digest(e)
+		if err != nil {
+			return "", err
+		}
+		return p.fn.encodeBytes(b), nil
+	}
+	text, err := p.args[0].fill(e)
+	if err != nil {
+		return "", err
+	}
+	coded, err := p.fn.encode(text)
+	if err != nil {
+		return "", fmt.Errorf("$%s: %w", strings.Join(p.args[0].holes(), ", $"), err)
+	}
+	return coded, nil
+}
+
+// bytes returns the digest that a codec is about to write as text, if it is one.
+func (p part) bytes() (part, bool) {
+	if p.fn.encodeBytes == nil || len(p.args[0]) != 1 {
+		return part{}, false
+	}
+	inner := p.args[0][0]
+	return inner, inner.fn != nil && inner.fn.kind == isDigest
+}
+
+func (p part) digest(e *env) ([]byte, error) {
+	args := make([]string, len(p.args))
+	for i, a := range p.args {
+		// What is digested is never taken apart, so what touches may touch.
+		for _, piece := range a {
+			text, err := piece.fill(e)
+			if err != nil {
+				return nil, err
+			}
+			args[i] += text
+		}
+	}
+	return p.fn.digest(args)
+}
+
+// split says which piece of s stands for which part. A hole is never empty, and
+// ends where the text after it first occurs; the last one ends where the text
+// after it ends s.
+func (v value) split(s string) ([]string, bool) {
+	pieces := make([]string, len(v))
 	for i := 0; i < len(v); i++ {
 		p := v[i]
-		if p.hole == "" {
-			rest, ok := strings.CutPrefix(s, p.text)
-			if !ok {
-				return false
-			}
-			s = rest
-			continue
-		}
 		end := len(s)
-		if i+1 < len(v) {
+		switch {
+		case p.fixed():
+			if !strings.HasPrefix(s, p.text) {
+				return nil, false
+			}
+			end = len(p.text)
+		case p.fn != nil && p.fn.name == "json":
+			if end = stringEnd(s); end < 0 {
+				return nil, false
+			}
+		case i+1 < len(v):
 			after := v[i+1].text
 			if i+2 == len(v) {
 				if !strings.HasSuffix(s, after) {
-					return false
+					return nil, false
 				}
 				end = len(s) - len(after)
 			} else if end = strings.Index(s, after); end < 0 {
-				return false
+				return nil, false
 			}
 		}
-		if end == 0 || !bind(into, p.hole, s[:end]) {
-			return false
+		if end == 0 && !p.fixed() {
+			return nil, false
 		}
-		s = s[end:]
+		pieces[i], s = s[:end], s[end:]
 	}
-	return s == ""
+	return pieces, s == ""
 }
 
+// stringEnd returns the length of the JSON string that s begins with, or -1.
+func stringEnd(s string) int {
+	if s == "" || s[0] != '"' {
+		return -1
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			if !json.Valid([]byte(s[:i+1])) {
+				return -1
+			}
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// read binds the holes to what stands in their place in s and reports whether
+// s has the value's form. What a digest or a signature stands for is kept, to be
+// proven when somebody knows what it is to be made of.
+func (v value) read(s string, into *bound) bool {
+	pieces, ok := v.split(s)
+	if !ok {
+		return false
+	}
+	for i, p := range v {
+		if !p.read(pieces[i], into) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p part) read(s string, into *bound) bool {
+	switch {
+	case p.fixed():
+		return true // as split has seen
+	case p.hole != "":
+		return into.bind(p.hole, s)
+	case p.fn.kind == isGenerator:
+		return utf8.ValidString(s)
+	case p.fn.kind == isDigest:
+		into.proofs = append(into.proofs, proof{part: p, text: s})
+		return true
+	}
+	if _, ok := p.bytes(); ok {
+		into.proofs = append(into.proofs, proof{part: p, text: s})
+		return true
+	}
+	text, err := p.fn.decode(s)
+	return err == nil && p.args[0].read(text, into)
+}
+
+// String shows the value as the file has it.
+func (v value) String() string {
+	s := ""
+	for _, p := range v {
+		switch {
+		case p.fn != nil:
+			var args []string
+			for _, a := range p.args {
+				args = append(args, a.String())
+			}
+			s += "$" + p.fn.name + "(" + strings.Join(args, ", ") + ")"
+		case p.hole != "":
+			s += "$" + p.hole
+		default:
+			s += strings.ReplaceAll(p.text, "$", "$$")
+		}
+	}
+	return s
+}
+
+// A bound is what reading a message has found: variables, and texts that are to
+// be proven.
+type bound struct {
+	vars   jeton.Vars
+	proofs []proof
+}
+
+func newBound() *bound { return &bound{vars: jeton.Vars{}} }
+
 // bind sets a variable, or reports false if it has another value already.
-func bind(into jeton.Vars, name, text string) bool {
-	if old, ok := into[name]; ok {
+func (b *bound) bind(name, text string) bool {
+	if old, ok := b.vars[name]; ok {
 		return jeton.NewSecret(old).Equal(jeton.NewSecret(text))
 	}
-	into[name] = text
+	b.vars[name] = text
 	return true
+}
+
+// A proof is a text in a message that only somebody with a secret can make.
+type proof struct {
+	part part         // that the text stands for, if it is a digest
+	jwt  *jwtTemplate // that the text is a token of, if it is one
+	text string
 }

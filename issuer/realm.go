@@ -221,7 +221,7 @@ func (r *Realm) Answers(req *http.Request) bool {
 	case wellKnown, jwksPath, introspectPath, revokePath, revocationsPath:
 		return true
 	}
-	_, _, err := r.dialect.ReadRequest(req, nil)
+	_, err := r.dialect.ReadRequest(req, nil)
 	return !errors.Is(err, dialect.ErrNotFound)
 }
 
@@ -251,7 +251,7 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	a := r.newAttempt(req, "login")
-	x, vars, err := r.dialect.ReadRequest(req, body)
+	m, err := r.dialect.ReadRequest(req, body)
 	var method *dialect.MethodError
 	switch {
 	case errors.Is(err, dialect.ErrNotFound):
@@ -264,11 +264,12 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 		r.dialect.WriteTokenError(w, r.name, r.refuse(req.Context(), a, err))
 		return
 	}
+	x := m.Exchange
 	if req.Method == http.MethodHead && x.Kind != dialect.KindVerify {
 		allow(w, req, x.Method) // it would spend a refresh token and answer nobody
 		return
 	}
-	a.x, a.vars = x, vars
+	a.x, a.vars = x, m.Vars
 	var answer jeton.Vars
 	switch x.Kind {
 	case dialect.KindVerify:
