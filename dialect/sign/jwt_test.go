@@ -81,7 +81,7 @@ func foreignCheck(t *testing.T, text, alg string) {
 	if kind, ok := kinds[alg]; ok {
 		key = signers()[kind][0].Public()
 	}
-	parsed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+	parsed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 	if err != nil {
 		t.Errorf("%s: %v", alg, err)
 		return
