@@ -32,7 +32,7 @@ func (t *tree) fillXML(e *env, optional func(string) bool) ([]byte, error) {
 	if err := t.kids[0].element(&root, e, optional); err != nil {
 		return nil, err
 	}
-	return root.append([]byte(`<?xml version="1.0" encoding="UTF-8"?>`)), nil
+	return root.append([]byte(`<?xml version="1.0" encoding="UTF-8"?>`))
 }
 
 // element fills the element that the tree is the content of.
