@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -267,7 +268,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, notSent{err}
 	}
-	token, err := l.send(ctx, l.k.account.Dialect.Login, l.vars)
+	token, err := l.steps(ctx)
 	_, refused := errors.AsType[*jeton.Error](err)
 	if _, early := errors.AsType[notSent](err); !refused && !early {
 		unknown = err
@@ -275,12 +276,76 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 	return token, err
 }
 
+// steps makes the exchanges of a login, one after the other: what one is
+// answered is there for the next. Where there are none, the token is made here.
+// The whole counts as one login, and only the last exchange can have an unknown
+// outcome that ended an older token.
+func (l *login) steps(ctx context.Context) (*jeton.Token, error) {
+	d := l.k.account.Dialect
+	if d.Minted() {
+		token, err := d.Mint(l.vars, l.k.b.now())
+		if err != nil {
+			return nil, notSent{err}
+		}
+		return token, nil
+	}
+	vars := l.vars
+	for _, x := range d.Steps {
+		answer, err := l.ask(ctx, x, vars)
+		if err != nil {
+			return nil, err
+		}
+		vars = vars.Clone()
+		maps.Copy(vars, answer.bound)
+	}
+	token, err := l.send(ctx, d.Login, vars)
+	if err == nil && len(d.Steps) > 0 {
+		l.keep(token, vars)
+	}
+	return token, err
+}
+
+// keep keeps with a token what the steps before it were answered, for the calls
+// that need it.
+func (l *login) keep(t *jeton.Token, vars jeton.Vars) {
+	for _, x := range l.k.account.Dialect.Steps {
+		for name, text := range vars {
+			if _, there := t.Vars[name]; !there && x.Returns(name) && name != "access_token" {
+				t.Vars[name] = text
+			}
+		}
+	}
+}
+
 // maxAnswer bounds what is read of a vendor's answer.
 const maxAnswer = 1 << 20
 
-// send makes one exchange with the vendor. The error is a refusal of the
+// send makes an exchange that gives a token. The error is a refusal of the
 // vendor, a [notSent], or says only that the outcome is unknown.
-func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (_ *jeton.Token, err error) {
+func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (*jeton.Token, error) {
+	answer, err := l.ask(ctx, x, vars)
+	if err != nil {
+		return nil, err
+	}
+	token := l.k.account.Dialect.NewToken(answer.bound, answer.began.Add(answer.ahead)) // on the vendor's clock
+	if !token.Expiry.IsZero() {
+		token.Expiry = token.Expiry.Add(-answer.ahead - answer.earlier)
+	}
+	if !token.Valid(l.k.b.now(), 0) {
+		return nil, errBornExpired
+	}
+	return token, nil
+}
+
+// An answered exchange is what the answer bound, and when that was.
+type answered struct {
+	bound          jeton.Vars
+	began          time.Time     // when the request left, which is not after the vendor made its answer
+	ahead, earlier time.Duration // of the vendor's clock, and by how much this one may be wrong
+}
+
+// ask makes one exchange with the vendor. Its errors are those of send.
+func (l *login) ask(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (_ answered, err error) {
 	defer func() { l.k.b.metrics.exchanged(l.k.account.Name, x, err) }()
 	ctx, cancel := context.WithTimeout(ctx, l.k.b.LoginTimeout)
 	defer cancel()
@@ -288,17 +353,21 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	d := l.k.account.Dialect
 	r, err := d.WriteRequest(ctx, x, l.k.account.Origin, vars)
 	if err != nil {
-		return nil, notSent{err}
+		return answered{}, notSent{err}
 	}
 	r.Header.Set("User-Agent", "jeton")
+	by, err := l.k.b.transport(d.Certificate(x, vars))
+	if err != nil {
+		return answered{}, notSent{err}
+	}
 	l.span.sent(r.Method, r.URL)
 	left := time.Now()
-	answer, err := l.k.b.HTTP.RoundTrip(r) // follows no redirect
+	answer, err := by.RoundTrip(r) // follows no redirect
 	if dialing, ok := errors.AsType[*net.OpError](err); ok && dialing.Op == "dial" {
-		return nil, notSent{unreached(err)}
+		return answered{}, notSent{unreached(err)}
 	}
 	if err != nil {
-		return nil, unreached(err)
+		return answered{}, unreached(err)
 	}
 	way := time.Since(left)
 	_ = l.k.b.readClock(ctx) // this machine's may have jumped meanwhile
@@ -308,26 +377,14 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {
-		return nil, unreached(err)
+		return answered{}, unreached(err)
 	}
 	if len(body) > maxAnswer {
-		return nil, errors.New("the vendor's answer is too large")
+		return answered{}, errors.New("the vendor's answer is too large")
 	}
-	// A token's life begins when the vendor made it, which is not before the
-	// request left.
 	ahead := clockOffset(answer.Header, began, arrived)
 	bound, err := d.ReadResponse(x, answer.StatusCode, answer.Header, body, arrived.Add(ahead))
-	if err != nil {
-		return nil, err
-	}
-	token := d.NewToken(bound, began.Add(ahead)) // on the vendor's clock
-	if !token.Expiry.IsZero() {
-		token.Expiry = token.Expiry.Add(-ahead - earlier)
-	}
-	if !token.Valid(l.k.b.now(), 0) {
-		return nil, errBornExpired
-	}
-	return token, nil
+	return answered{bound, began, ahead, earlier}, err
 }
 
 // errBornExpired is an error and no token, or readers would ask for the next

@@ -93,6 +93,7 @@ type Broker struct {
 	keepers map[string]*keeper // :: record key -> keeper
 	turns   map[string]*turns  // :: vendor -> turns
 
+	certified certified
 	clock     storeClock
 	pace      pace // of reading records that may have changed
 	keyring   keyring
@@ -361,6 +362,9 @@ func (b *Broker) Token(ctx context.Context, account string, minTTL time.Duration
 	}
 	if t := k.ready(minTTL); t != nil {
 		return t, nil
+	}
+	if k.account.Dialect.Tokenless() {
+		return nil, &UnavailableError{Account: account, Reason: "its vendor has no tokens: each call wears the credentials, or is signed; make it through the egress proxy", RetryAfter: time.Hour}
 	}
 	return k.token(ctx, account, minTTL)
 }

@@ -148,6 +148,9 @@ func (b *Broker) egress(r *http.Request, account string) (*way, *Source, error) 
 		}
 		w = w.with(source.vars)
 	}
+	if w, err = source.led(r.Context(), w); err != nil {
+		return nil, nil, err
+	}
 	if w.bad != nil {
 		return nil, nil, choiceError{w.bad.Error()}
 	}

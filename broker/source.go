@@ -84,7 +84,13 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	way = way.with(s.vars)
+	if way, err = s.led(r.Context(), way.with(s.vars)); err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	if way.account.Dialect.Tokenless() {
+		return s.bare(way, r)
+	}
 	if err = way.bad; err == nil && (r.URL.Scheme != way.to.Scheme || !strings.EqualFold(r.URL.Host, way.to.Host)) {
 		if r.Response != nil {
 			return s.base.RoundTrip(r)
@@ -154,7 +160,83 @@ func (s *Source) send(k *keeper, r *http.Request, t *jeton.Token, body io.ReadCl
 	}
 	call.Body = body
 	worn.Write(call)
-	return s.base.RoundTrip(call)
+	by, err := s.b.certifiedBy(way, s.base)
+	if err != nil {
+		closeBody(call)
+		return nil, err
+	}
+	return by.RoundTrip(call)
+}
+
+// led returns the way with what the vendor's answer to the login says about
+// where its API stands, if it is that which says so.
+func (s *Source) led(ctx context.Context, w *way) (*way, error) {
+	if w.bad == nil || !w.account.Dialect.Led() {
+		return w, nil
+	}
+	t, err := s.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := jeton.Vars{}
+	for name, text := range t.Vars {
+		if w.vars[name] == "" {
+			found[name] = text
+		}
+	}
+	return w.with(found), nil
+}
+
+// bare sends a call that wears no token, but the account's credentials, or is
+// signed. To be signed its body is to be at hand.
+func (s *Source) bare(w *way, r *http.Request) (*http.Response, error) {
+	fail := func(err error) (*http.Response, error) {
+		closeBody(r)
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if w.bad != nil {
+		return fail(w.bad)
+	}
+	if r.URL.Scheme != w.to.Scheme || !strings.EqualFold(r.URL.Host, w.to.Host) {
+		return fail(errors.New("the call is for another host than the account's API"))
+	}
+	d, call := w.account.Dialect, r.Clone(r.Context())
+	call.Host = call.URL.Host
+	if err := d.WriteCall(call, w.vars); err != nil {
+		return fail(err)
+	}
+	if d.Signs() {
+		body, err := whole(r)
+		if err == nil {
+			call.Body, call.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			err = d.SignCall(call, body, w.vars, s.b.now())
+		}
+		closeBody(r)
+		if err != nil {
+			return nil, fmt.Errorf("broker: %w", err)
+		}
+	}
+	by, err := s.b.certifiedBy(w, s.base)
+	if err != nil {
+		return fail(err)
+	}
+	return by.RoundTrip(call)
+}
+
+// whole returns the body of a call that can be sent again.
+func whole(r *http.Request) ([]byte, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	if r.GetBody == nil {
+		return nil, errors.New("a call that is signed is to have a body of a known length, of at most 1 MiB")
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(body)
 }
 
 func replayable(r *http.Request) bool {

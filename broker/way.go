@@ -62,7 +62,7 @@ func (w *way) wear(t *jeton.Token) (*dialect.Worn, error) {
 		}
 	}
 	by, err := w.account.Dialect.Wear(vars)
-	if err == nil {
+	if err == nil && !by.Once() {
 		w.worn.Store(&worn{t, by})
 	}
 	return by, err

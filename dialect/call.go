@@ -25,6 +25,8 @@ type Call struct {
 	sign    *signer // of the whole call; nil: none
 	tls     *pair   // the client's certificate and its key; nil: none
 
+	once bool // something is made for each call
+
 	// accept are other ways to wear it that the vendor documents; only a
 	// server needs to know them.
 	accept []*Call
@@ -140,6 +142,9 @@ func (d *Dialect) WriteCall(r *http.Request, vars jeton.Vars) error {
 	return err
 }
 
+// Led reports whether the vendor's answer to a login says where its API stands.
+func (d *Dialect) Led() bool { return d.leads(d.Call.base) }
+
 // Wears reports whether calls carry anything of the token, which they do not
 // where each is signed.
 func (c *Call) Wears() bool { return slices.Contains(c.holes(), "access_token") }
@@ -152,7 +157,12 @@ type Worn struct {
 	set    [][2]string // :: name, value of headers
 	query  []field     // whose parameters could be
 	append string      // encoded parameters
+	once   bool
 }
+
+// Once reports whether it is for one call only: something in it is new for each,
+// such as a moment or a nonce.
+func (w *Worn) Once() bool { return w.once }
 
 // Wear works out what [Dialect.WriteCall] writes.
 func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
@@ -165,7 +175,7 @@ func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
 	if err := d.writeHeaders(like, worn{c.headers, c.cookies, c.basic, c.bearer}, e); err != nil {
 		return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}
-	w := &Worn{query: c.query}
+	w := &Worn{query: c.query, once: c.once}
 	for _, name := range c.Headers() {
 		w.drop = append(w.drop, FoldHeader(name))
 	}

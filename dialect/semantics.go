@@ -313,6 +313,10 @@ func (d *Dialect) generate() {
 	}
 	like := Exchange{query: d.Call.query, headers: d.Call.headers, cookies: d.Call.cookies, basic: d.Call.basic, bearer: d.Call.bearer}
 	like.each(make(""))
+	like.each(func(p *part, _ bool) {
+		own := p.hole != "access_token" && d.let(p.hole) != nil // the token is there, however it was made
+		d.Call.once = d.Call.once || own || p.fn != nil && p.fn.kind == isGenerator
+	})
 }
 
 func isGeneratorName(name string) bool {

@@ -141,6 +141,10 @@ func (s *signer) identity(r *http.Request, into *bound) bool {
 	return ok
 }
 
+// Tokenless reports whether there is no token at all: calls wear credentials of
+// the account, or are signed.
+func (d *Dialect) Tokenless() bool { return d.Login.Method == "" && !d.Minted() }
+
 // Signs reports whether every call is signed, so that no token can be handed
 // out: who has the account makes the call.
 func (d *Dialect) Signs() bool { return d.Call.sign != nil }
