@@ -289,32 +289,26 @@ func (l *login) steps(ctx context.Context) (*jeton.Token, error) {
 		}
 		return token, nil
 	}
-	vars := l.vars
-	for _, x := range d.Steps {
+	if len(d.Steps) == 0 && len(d.Then) == 0 {
+		return l.send(ctx, d.Login, l.vars)
+	}
+	vars, all := l.vars.Clone(), answered{bound: jeton.Vars{}}
+	for _, x := range d.Sequence() {
 		answer, err := l.ask(ctx, x, vars)
 		if err != nil {
 			return nil, err
 		}
-		vars = vars.Clone()
-		maps.Copy(vars, answer.bound)
-	}
-	token, err := l.send(ctx, d.Login, vars)
-	if err == nil && len(d.Steps) > 0 {
-		l.keep(token, vars)
-	}
-	return token, err
-}
-
-// keep keeps with a token what the steps before it were answered, for the calls
-// that need it.
-func (l *login) keep(t *jeton.Token, vars jeton.Vars) {
-	for _, x := range l.k.account.Dialect.Steps {
-		for name, text := range vars {
-			if _, there := t.Vars[name]; !there && x.Returns(name) && name != "access_token" {
-				t.Vars[name] = text
+		if x == d.Login {
+			// What was said of another token, or of its life, is not of this one.
+			for _, name := range []string{"access_token", "expires_in", "expires_at", "refresh_token", "token_type", "scope"} {
+				delete(all.bound, name)
 			}
+			all.began, all.ahead, all.earlier = answer.began, answer.ahead, answer.earlier
 		}
+		maps.Copy(vars, answer.bound)
+		maps.Copy(all.bound, answer.bound)
 	}
+	return l.token(all)
 }
 
 // maxAnswer bounds what is read of a vendor's answer.
@@ -327,6 +321,11 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 	if err != nil {
 		return nil, err
 	}
+	return l.token(answer)
+}
+
+// token makes a token of what was answered.
+func (l *login) token(answer answered) (*jeton.Token, error) {
 	token := l.k.account.Dialect.NewToken(answer.bound, answer.began.Add(answer.ahead)) // on the vendor's clock
 	if !token.Expiry.IsZero() {
 		token.Expiry = token.Expiry.Add(-answer.ahead - answer.earlier)

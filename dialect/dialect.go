@@ -35,8 +35,9 @@ type Dialect struct {
 	Source []string          // the vendor's pages that the file is written from
 	Params map[string]string // :: variable -> what it is, in a line
 
-	Login   *Exchange   // token: how to log in, or the last step of that; without Method there is no exchange
+	Login   *Exchange   // token: the exchange that gives the token; without Method there is none
 	Steps   []*Exchange // what comes before it, in order; nil: nothing
+	Then    []*Exchange // what comes after it, such as where calls go; nil: nothing
 	Refresh []*Exchange // how to refresh; nil: RFC 6749 section 6 where a login grants a refresh token, else log in again
 	Accept  []*Exchange // other forms of the login that only a server needs to know
 
@@ -149,12 +150,20 @@ func (d *Dialect) Public(name string) bool {
 	if _, ok := d.variable(name); ok {
 		return true
 	}
-	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+	for _, x := range d.Sequence() {
 		if x.url.has(name) {
 			return true
 		}
 	}
 	return d.Call.base.has(name)
+}
+
+// Sequence returns the exchanges of a login in their order; nil if there are none.
+func (d *Dialect) Sequence() []*Exchange {
+	if d.Login.Method == "" {
+		return nil
+	}
+	return slices.Concat(d.Steps, []*Exchange{d.Login}, d.Then)
 }
 
 // first returns the exchange that a login begins with.
@@ -167,7 +176,7 @@ func (d *Dialect) first() *Exchange {
 
 // answered reports whether an answer of the vendor binds the variable.
 func (d *Dialect) answered(name string) bool {
-	for _, x := range slices.Concat(d.Steps, []*Exchange{d.Login}, d.Refresh) {
+	for _, x := range slices.Concat(d.Sequence(), d.Refresh) {
 		if x.Returns(name) {
 			return true
 		}
@@ -226,7 +235,7 @@ func (d *Dialect) loginNeeds() []string {
 		return d.made(d.Call.wornHoles())
 	}
 	var names, answered []string
-	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+	for _, x := range d.Sequence() {
 		for _, name := range d.made(x.needs()) {
 			if !slices.Contains(answered, name) {
 				names = appendNew(names, name)

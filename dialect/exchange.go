@@ -55,7 +55,8 @@ type Exchange struct {
 	// takes them by Basic.
 	clientAuth bool
 
-	status         int // of the answer; zero: 200
+	plain          bool // the answer is that of RFC 6749 section 5.1
+	status         int  // of the answer; zero: 200
 	returns        *tree
 	returnsXML     *tree
 	returnsHeaders []field

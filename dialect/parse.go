@@ -177,42 +177,47 @@ func parseToken(d *Dialect, root yamlnode.Node) error {
 			return n.Errorf("token is to have at least one exchange")
 		}
 	}
+	var list []*Exchange
+	gives := -1
 	for i, item := range items {
-		last := i == len(items)-1
-		x, err := d.parseLogin(item, last)
+		x, err := parseLogin(item, len(items) == 1)
 		if err != nil {
 			return err
 		}
-		if last {
-			d.Login = x
-			continue
+		if list = append(list, x); x.Returns("access_token") {
+			gives = i
 		}
-		d.Steps = append(d.Steps, x)
 	}
-	if !d.Login.Returns("access_token") {
+	if gives < 0 {
 		return items[len(items)-1].Errorf("nothing makes $access_token: the answer under returns is to have it where the token stands")
 	}
+	d.Steps, d.Login, d.Then = list[:gives:gives], list[gives], list[gives+1:]
+	d.Login.Kind = KindLogin
+	d.Standard = len(list) == 1 && d.Login.standard()
 	return nil
 }
 
-func (d *Dialect) parseLogin(n yamlnode.Node, last bool) (*Exchange, error) {
-	kind := KindStep
-	if last {
-		kind = KindLogin
-	}
-	x, err := parseExchange(n, &Exchange{Kind: kind})
+// parseLogin reads an exchange of a login.
+func parseLogin(n yamlnode.Node, only bool) (*Exchange, error) {
+	x, err := parseExchange(n, &Exchange{Kind: KindStep})
 	if err != nil {
 		return nil, err
 	}
 	if x.body == bodyNone && x.query == nil && x.Method == "POST" && x.bearer == nil {
-		d.Standard = x.basic == nil && last && len(d.Steps) == 0 && x.headers == nil && x.tls == nil && x.cookies == nil && !x.Answers() && x.status == 0
 		standardLogin(x)
 	}
-	if !x.Answers() || last && x.ok != nil && x.returns == nil && x.returnsXML == nil && x.returnsHeaders == nil && x.setCookie == nil {
+	if !x.Answers() || only && x.ok != nil && x.returns == nil && x.returnsXML == nil && x.returnsHeaders == nil && x.setCookie == nil {
 		x.returns = standardReturns()
+		x.plain = x.ok == nil && x.status == 0
 	}
 	x.Grant = loginGrant(x)
 	return x, nil
+}
+
+// standard reports whether a login is RFC 6749 section 4.4 with nothing changed
+// but its URL.
+func (x *Exchange) standard() bool {
+	return x.clientAuth && x.plain && x.headers == nil && x.cookies == nil && x.tls == nil && x.sign == nil
 }
 
 func loginGrant(x *Exchange) jeton.Grant {

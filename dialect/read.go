@@ -23,12 +23,10 @@ var secretParameters = []string{"client_secret", "password", "refresh_token", "a
 // an error is reported for one of them.
 func (d *Dialect) exchanges() []*Exchange {
 	var list []*Exchange
-	if !d.Minted() && !d.Signs() && d.Login.Method != "" {
+	if d.Login.Method != "" {
 		list = append(list, d.Login)
 	}
-	list = append(list, d.Steps...)
-	list = append(list, d.Refresh...)
-	list = append(list, d.Accept...)
+	list = slices.Concat(list, d.Steps, d.Then, d.Refresh, d.Accept)
 	if d.Standard {
 		list = append(list, standardPassword(d.Login))
 		for _, x := range d.Accept {

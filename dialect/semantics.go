@@ -308,7 +308,7 @@ func (d *Dialect) generate() {
 			l.jwt.header.each(make(l.name))
 		}
 	}
-	for _, x := range slices.Concat(d.Steps, []*Exchange{d.Login}, d.Refresh, d.Accept) {
+	for _, x := range slices.Concat(d.Sequence(), d.Refresh, d.Accept) {
 		x.each(make(""))
 	}
 	like := Exchange{query: d.Call.query, headers: d.Call.headers, cookies: d.Call.cookies, basic: d.Call.basic, bearer: d.Call.bearer}
@@ -368,7 +368,7 @@ func (d *Dialect) check(root yamlnode.Node) error {
 // stepAnswers returns what the answers of a login bind.
 func (d *Dialect) stepAnswers() []string {
 	var names []string
-	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+	for _, x := range d.Sequence() {
 		names = appendNew(names, x.answerHoles()...)
 	}
 	return names
@@ -394,10 +394,10 @@ func (d *Dialect) spelt(n yamlnode.Node, holes, bound []string) error {
 
 // ordered refuses a step that takes what only a later one is answered.
 func (d *Dialect) ordered(n yamlnode.Node) error {
-	if len(d.Steps) == 0 {
+	steps := d.Sequence()
+	if len(steps) < 2 {
 		return nil
 	}
-	steps := append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login)
 	for i, x := range steps {
 		for _, name := range x.needs() {
 			later := func(y *Exchange) bool { return y.Returns(name) }
@@ -425,7 +425,7 @@ func (d *Dialect) astray(root yamlnode.Node) error {
 		return n.Errorf("the answer of a login would choose the host ($%s), and could lead credentials astray; list where it may lead under hosts, such as hosts: [example.com]",
 			strings.Join(holes, ", $"))
 	}
-	for _, x := range append(d.Steps[:len(d.Steps):len(d.Steps)], d.Login) {
+	for _, x := range d.Sequence() {
 		if err := wrong("token", x.url); err != nil {
 			return err
 		}
