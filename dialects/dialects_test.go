@@ -1,20 +1,32 @@
 package dialects_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
 	"net/url"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"bufio"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -28,6 +40,7 @@ import (
 // directions: a law alone also holds for a dialect that is wrong in the same
 // way on both sides.
 func TestTranscripts(t *testing.T) {
+	own := newKeys(t)
 	for _, name := range dialects.Names() {
 		d, err := dialects.Load(name)
 		if err != nil {
@@ -46,39 +59,106 @@ func TestTranscripts(t *testing.T) {
 			}
 			files[f.Name] = string(f.Data)
 		}
+		if len(exchanges) == 0 {
+			t.Errorf("%s: the transcript has no request", name)
+		}
 		for _, exchange := range exchanges {
 			t.Run(name+"/"+exchange, func(t *testing.T) {
-				x := find(t, d, exchange)
-				transcript{d, x, vars(files[exchange+": vars"]), vars(files[exchange+": answer vars"]),
-					files[exchange+": request"], strings.TrimSpace(files[exchange+": answer"])}.check(t)
+				c := transcript{
+					d: d, vars: own.vars(files[exchange+": vars"]), answer: own.vars(files[exchange+": answer vars"]),
+					request: files[exchange+": request"], wire: files[exchange+": answer"], certificate: own.certificate,
+				}
+				if exchange == "call" {
+					c.checkCall(t)
+					return
+				}
+				c.x = find(t, d, exchange)
+				c.check(t)
 			})
 		}
 	}
 }
 
 func find(t *testing.T, d *dialect.Dialect, name string) *dialect.Exchange {
-	kind, when, _ := strings.Cut(name, " ")
-	switch {
-	case kind == "login":
-		return d.Login
-	case kind == "verify":
-		return d.Verify
-	case kind == "accept":
-		return d.Accept[0]
-	}
-	for _, x := range d.Refresh {
-		if kind == "refresh" && x.When == when {
-			return x
+	t.Helper()
+	kind, which, _ := strings.Cut(name, " ")
+	var x *dialect.Exchange
+	switch kind {
+	case "login":
+		list := d.Sequence()
+		if n, err := strconv.Atoi(which); err == nil && n >= 1 && n <= len(list) {
+			x = list[n-1]
+		} else if which == "" {
+			x = d.Login
+		}
+	case "verify":
+		x = d.Verify
+	case "revoke":
+		x = d.Revoke
+	case "introspect":
+		x = d.Introspect
+	case "accept":
+		x = d.Accept[0]
+	case "refresh":
+		for _, r := range d.Refresh {
+			if r.When == which {
+				x = r
+			}
 		}
 	}
-	t.Fatalf("the dialect has no exchange %s", name)
-	return nil
+	if x == nil || x.Method == "" {
+		t.Fatalf("the dialect has no exchange %s", name)
+	}
+	return x
 }
 
-func vars(text string) jeton.Vars {
+// keys are made for a run: no transcript has a private key.
+type keys struct {
+	texts       map[string]string // :: "@rsa" -> PEM
+	certificate *x509.Certificate
+}
+
+func newKeys(t *testing.T) keys {
+	t.Helper()
+	k := keys{texts: map[string]string{"@hmac": "an invented secret of forty-eight characters long"}}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]any{"@rsa": rsaKey, "@ec": ec, "@ed25519": ed} {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.texts[name] = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	}
+	like := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "client"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, like, like, rsaKey.Public(), rsaKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	k.texts["@cert"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return k
+}
+
+func (k keys) vars(text string) jeton.Vars {
 	v := jeton.Vars{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
+			if key, ok := k.texts[value]; ok {
+				value = key
+			}
 			v[name] = value
 		}
 	}
@@ -90,12 +170,14 @@ type transcript struct {
 	x             *dialect.Exchange
 	vars, answer  jeton.Vars
 	request, wire string
+	certificate   *x509.Certificate
 }
 
 func (c transcript) check(t *testing.T) {
+	c.makeLets(t)
 	documented, body := c.parse(t)
 	origin := &url.URL{Scheme: "https", Host: documented.URL.Host}
-	if c.d.Name != "oauth2" {
+	if _, err := c.d.WriteRequest(context.Background(), c.x, nil, c.vars); err == nil {
 		origin = nil // the dialect knows its own hosts
 	}
 	written, err := c.d.WriteRequest(context.Background(), c.x, origin, c.vars)
@@ -103,27 +185,112 @@ func (c transcript) check(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, _ := io.ReadAll(written.Body)
-	written.Header.Del("Accept")
+	if documented.Header.Get("Accept") == "" {
+		written.Header.Del("Accept")
+	}
 	if diff := cmp.Diff(summary(documented, body), summary(written, b)); diff != "" {
 		t.Errorf("the request that is written is not the documented one:\n%s", diff)
 	}
-	x, read, err := received(c.d.ReadRequest(documented, body))
+	c.checkRead(t, documented, body)
+	if c.wire != "" {
+		c.checkAnswer(t)
+	}
+}
+
+// makeLets puts what the client makes where the page has {{name}}: it is another
+// text each time.
+func (c *transcript) makeLets(t *testing.T) {
+	t.Helper()
+	for _, found := range regexp.MustCompile(`\{\{([a-z0-9_]+)\}\}`).FindAllStringSubmatch(c.request, -1) {
+		name := found[1]
+		text := c.vars[name]
+		if text == "" {
+			text = c.made(t, name)
+			c.vars[name] = text
+		}
+		if strings.Contains(c.request, "x-www-form-urlencoded") {
+			text = url.QueryEscape(text)
+		}
+		c.request = strings.ReplaceAll(c.request, found[0], text)
+	}
+}
+
+// made returns what a client makes as a let, as a server reads it.
+func (c *transcript) made(t *testing.T, name string) string {
+	t.Helper()
+	if c.x == nil {
+		token, err := c.d.Mint(c.vars, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token.AccessToken.Reveal()
+	}
+	r, err := c.d.WriteRequest(context.Background(), c.x, nil, c.vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(r.Body)
+	m, err := c.d.ReadRequest(r, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Vars[name] == "" {
+		t.Fatalf("the request holds no {{%s}}", name)
+	}
+	return m.Vars[name]
+}
+
+func (c transcript) checkRead(t *testing.T, documented *http.Request, body []byte) {
+	documented.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.certificate}}
+	m, err := c.d.ReadRequest(documented, body)
 	if err != nil {
 		t.Fatalf("the documented request is not understood: %v", err)
 	}
-	want := c.vars.Clone()
-	if diff := cmp.Diff(want, read); diff != "" || x.Kind != c.x.Kind {
-		t.Errorf("the documented request is read as a %s:\n%s", x.Kind, diff)
+	for _, other := range append([]*dialect.Received{m}, m.Others...) {
+		if other.Exchange == c.x || other.Exchange.Kind == c.x.Kind && len(m.Others) == 0 {
+			m = other
+		}
 	}
+	if m.Exchange.Kind != c.x.Kind {
+		t.Errorf("the documented request is read as a %s", m.Exchange.Kind)
+	}
+	for _, hole := range c.x.Holes() {
+		if want := c.vars[hole]; want != m.Vars[hole] {
+			t.Errorf("$%s is read as %q, want %q", hole, m.Vars[hole], want)
+		}
+	}
+	for name, got := range m.Vars {
+		if want, ok := c.vars[name]; ok && got != want {
+			t.Errorf("$%s is read as %q, want %q", name, got, want)
+		}
+	}
+	if err := m.Prove(c.vars, time.Now()); err != nil {
+		t.Errorf("the documented request is not proven: %v", errors.Unwrap(err))
+	}
+}
 
+func (c transcript) checkAnswer(t *testing.T) {
+	status, header, body := parseAnswer(t, c.wire)
 	w := httptest.NewRecorder()
 	if err := c.d.WriteResponse(w, c.x, c.answer); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(document(t, c.wire), document(t, w.Body.String())); diff != "" || w.Code != 200 {
-		t.Errorf("the answer that is written is not the documented one: %d\n%s", w.Code, diff)
+	if w.Code != status {
+		t.Errorf("the status that is written is %d, the documented one %d", w.Code, status)
 	}
-	got, err := c.d.ReadResponse(c.x, 200, http.Header{}, []byte(c.wire), time.Now())
+	for name, want := range header {
+		got := w.Header()[name]
+		if name == "Set-Cookie" { // attributes are each vendor's own
+			got, want = names(got), names(want)
+		}
+		if diff := cmp.Diff(want, got); diff != "" && name != "Content-Type" {
+			t.Errorf("the header %s that is written is not the documented one:\n%s", name, diff)
+		}
+	}
+	if diff := cmp.Diff(content(t, body), content(t, w.Body.String())); diff != "" {
+		t.Errorf("the answer that is written is not the documented one:\n%s", diff)
+	}
+	got, err := c.d.ReadResponse(c.x, status, header, []byte(body), time.Now())
 	if err != nil {
 		t.Fatalf("the documented answer is not understood: %v", err)
 	}
@@ -132,17 +299,108 @@ func (c transcript) check(t *testing.T) {
 	}
 }
 
+// names cuts the attributes off cookies.
+func names(cookies []string) []string {
+	var list []string
+	for _, c := range cookies {
+		pair, _, _ := strings.Cut(c, ";")
+		list = append(list, pair)
+	}
+	return list
+}
+
+// parseAnswer reads a body, or an answer as it goes over the wire.
+func parseAnswer(t *testing.T, text string) (status int, header http.Header, body string) {
+	t.Helper()
+	text = strings.TrimSuffix(text, "\n")
+	if !strings.HasPrefix(text, "HTTP/") {
+		return http.StatusOK, http.Header{}, text
+	}
+	head, body, _ := strings.Cut(text, "\n\n")
+	first, lines, _ := strings.Cut(head, "\n")
+	fields := strings.Fields(first)
+	status, err := strconv.Atoi(fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, parseHeader(t, lines), body
+}
+
+func parseHeader(t *testing.T, lines string) http.Header {
+	t.Helper()
+	if strings.TrimSpace(lines) == "" {
+		return http.Header{}
+	}
+	h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.TrimSpace(lines) + "\r\n\r\n"))).ReadMIMEHeader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.Header(h)
+}
+
+// content is a body as two readers compare it: JSON by its values, XML without
+// the blanks between elements, and text as it is.
+func content(t *testing.T, body string) any {
+	t.Helper()
+	switch {
+	case json.Valid([]byte(body)):
+		return document(t, body)
+	case strings.HasPrefix(strings.TrimSpace(body), "<"):
+		body = regexp.MustCompile(`<\?xml[^>]*>`).ReplaceAllString(body, "")
+		return strings.TrimSpace(regexp.MustCompile(`>\s+<`).ReplaceAllString(body, "><"))
+	}
+	return body
+}
+
+// checkCall holds how a call wears the token against the page.
+func (c transcript) checkCall(t *testing.T) {
+	c.makeLets(t)
+	documented, _ := c.parse(t)
+	if base, err := c.d.CallURL(nil, c.vars); err == nil {
+		if base.Host != documented.URL.Host || !strings.HasPrefix(documented.URL.Path, base.Path) {
+			t.Errorf("calls go to %s, the documented one to %s", base, documented.URL)
+		}
+	} else if c.d.Led() {
+		t.Error(err)
+	}
+	written := &http.Request{Method: documented.Method, Header: http.Header{}}
+	u := *documented.URL
+	u.RawQuery = c.d.Call.StripQuery(u.RawQuery)
+	written.URL = &u
+	if err := c.d.WriteCall(written, c.vars); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(summary(documented, nil), summary(written, nil)); diff != "" {
+		t.Errorf("the call that is written is not the documented one:\n%s", diff)
+	}
+	got, err := c.d.ReadCall(documented)
+	if err != nil {
+		t.Fatalf("the documented call is not understood: %v", err)
+	}
+	for name, text := range got {
+		if c.vars[name] != text {
+			t.Errorf("$%s is read as %q, want %q", name, text, c.vars[name])
+		}
+	}
+	if c.d.Minted() {
+		m, err := c.d.Open(jeton.NewSecret(got["access_token"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Prove(c.vars, time.Now()); err != nil {
+			t.Errorf("the token is not proven: %v", errors.Unwrap(err))
+		}
+	}
+}
+
 func (c transcript) parse(t *testing.T) (*http.Request, []byte) {
+	t.Helper()
 	head, body, _ := strings.Cut(c.request, "\n\n")
 	first, headers, _ := strings.Cut(head, "\n")
 	method, target, _ := strings.Cut(first, " ")
 	body = strings.TrimSuffix(body, "\n")
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.TrimSpace(headers) + "\r\n\r\n"))).ReadMIMEHeader()
-	if err != nil && headers != "" {
-		t.Fatal(err)
-	}
-	r.Header = http.Header(h)
+	r.Header = parseHeader(t, headers)
 	return r, []byte(body)
 }
 
@@ -151,12 +409,15 @@ func summary(r *http.Request, body []byte) map[string]any {
 	s := map[string]any{
 		"method": r.Method, "host": r.URL.Host, "path": r.URL.EscapedPath(), "query": r.URL.Query(), "headers": r.Header,
 	}
-	if form, err := url.ParseQuery(string(body)); err == nil && r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if form, err := url.ParseQuery(string(body)); err == nil && kind == "application/x-www-form-urlencoded" {
 		s["form"] = form
-	} else if len(body) > 0 {
+	} else if len(body) > 0 && json.Valid(body) {
 		var doc any
 		_ = json.Unmarshal(body, &doc)
 		s["json"] = doc
+	} else if len(body) > 0 {
+		s["text"] = regexp.MustCompile(`>\s+<`).ReplaceAllString(strings.TrimSpace(string(body)), "><")
 	}
 	if len(r.Header) == 0 {
 		s["headers"] = http.Header{}
@@ -175,15 +436,24 @@ func document(t *testing.T, text string) any {
 	return doc
 }
 
-// TestSizes keeps the seeds as short as the vendors' pages: without comments
-// and permission tables, a file fits a screen.
+// TestSizes keeps the files as short as the vendors' pages: without comments,
+// permission tables and what is said for people, a file fits a screen.
 func TestSizes(t *testing.T) {
 	for _, name := range dialects.Names() {
 		src, err := dialects.Source(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := bytes.Count(src, []byte("\n")); n > 35 {
+		n, about := 0, false
+		for line := range strings.Lines(string(src)) {
+			if line[0] != ' ' && line[0] != '-' {
+				about = strings.HasPrefix(line, "params:") || strings.HasPrefix(line, "permissions:") || strings.HasPrefix(line, "source:")
+			}
+			if !about && strings.TrimSpace(line) != "" && strings.TrimSpace(line)[0] != '#' {
+				n++
+			}
+		}
+		if n > 35 {
 			t.Errorf("%s has %d lines", name, n)
 		}
 	}
@@ -212,12 +482,4 @@ func TestDocumentedDialects(t *testing.T) {
 			t.Errorf("%v\n%s", err, src)
 		}
 	}
-}
-
-// received is what a request was read as.
-func received(m *dialect.Received, err error) (*dialect.Exchange, jeton.Vars, error) {
-	if err != nil {
-		return nil, nil, err
-	}
-	return m.Exchange, m.Vars, nil
 }
