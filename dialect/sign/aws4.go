@@ -123,11 +123,17 @@ func AWS4KeyID(r *http.Request) (keyID, region, service string, ok bool) {
 	return a.keyID, a.region, a.service, ok
 }
 
-// complete refuses credentials that are not there: anybody can sign with an
-// empty secret.
+// complete refuses credentials that are not there, because anybody can sign with
+// an empty secret, and those that could not be read back from the headers.
 func (s AWS4) complete() error {
 	if s.KeyID == "" || s.Secret == "" || s.Region == "" || s.Service == "" {
 		return errors.New("sign: aws4: key_id, secret, region and service are all needed")
+	}
+	if strings.ContainsFunc(s.KeyID+s.Region+s.Service, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == ',' }) {
+		return errors.New("sign: aws4: key_id, region and service are to be printable ASCII without a blank, a slash or a comma")
+	}
+	if strings.ContainsFunc(s.Session, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("sign: aws4: session is to be printable ASCII without a blank")
 	}
 	return nil
 }
