@@ -49,6 +49,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"limit":            "",
 	"audit":            "",
 	"dialect":          ". dialect/sign strictjson yamlnode",
+	"dialect/law":      ". dialect",
 	"dialect/sign":     "jws strictjson",
 	"dialects":         "dialect yamlnode",
 	"keys":             ". jws store strictjson",

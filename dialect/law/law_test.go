@@ -1,0 +1,164 @@
+package law_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
+)
+
+// constructs are dialects that have between them all that the language says.
+var constructs = map[string]string{
+	"standard": `
+token: https://a.test/token
+call: https://a.test/v1
+revoke: {POST: /revoke, form: {token: $access_token}}`,
+	"assertion RS256": assertion("RS256"),
+	"assertion PS384": assertion("PS384"),
+	"assertion ES256": assertion("ES256"),
+	"assertion ES384": assertion("ES384"),
+	"assertion ES512": assertion("ES512"),
+	"assertion EdDSA": assertion("EdDSA"),
+	"assertion HS256": assertion("HS256"),
+	"digest of a body": `
+let: {digest: "$base64($hmac_sha256($secret, $key_id.$created))", created: $now()}
+token:
+  POST: https://a.test/login
+  json: {id: $key_id, time: $created, proof: {digest: $digest, id: $uuid()}}
+  returns: {data: {token: $access_token, expires: $dhm($expires_in)}}`,
+	"digest in a header": `
+token:
+  POST: https://a.test/login
+  headers: {x-signature: "$key_id:$sha256($key_id$secret)", x-finger: $fingerprint($private_key)}
+  form: {}
+  returns: {token: $access_token, until: $unix_ms($expires_at)}`,
+	"minted JWT": `
+let: {access_token: {jwt: {iss: $issuer, sub: "$name.$fingerprint($private_key)"}, alg: RS256, key: $private_key, header: {kid: $key_id}, lifetime: 5m}}
+call: {base: https://a.test, headers: {x-kind: KEYPAIR}}`,
+	"minted digest": `
+let:
+  nonce: $nonce()
+  created: $now()
+  access_token: 'UsernameToken Username="$username", PasswordDigest="$base64($hex($sha1($nonce$created$password)))", Nonce="$nonce", Created="$created"'
+call: {base: https://a.test, headers: {x-wsse: $access_token}}
+lifetime: 5m`,
+	"steps": `
+token:
+- {GET: https://a.test/where, query: {team: $team}, returns: {url: $place}}
+- {POST: $place/token, json: {user: $username, password: $password}, returns: {token: $first}}
+- {GET: https://a.test/exchange/$team, bearer: $first, returns: {token: $access_token, at: $iso($expires_at)}}
+call: $place/v1
+hosts: [a.test]`,
+	"a step after the token": `
+token:
+- {POST: https://a.test/token, json: {id: $client_id, secret: $client_secret}}
+- {GET: https://a.test/whoami, bearer: $access_token, returns: {id: $tenant_id, hosts: {api: $api_url}}}
+call: {base: $api_url, headers: {x-tenant-id: $tenant_id}}
+hosts: [a.test]`,
+	"XML": `
+token:
+  POST: https://a.test/xml
+  xml: {request: {"@id": $uuid(), control: {user: $username, password: $password, time: $now()}, item: [{"@kind": a, "#text": $company}, fixed]}}
+  returns_xml: {response: {result: {"@ok": "1", session: $access_token}, until: $iso($expires_at)}}
+call: https://a.test`,
+	"a key for calls only": `
+call: {base: https://a.test, headers: {x-api-key: $api_key}}`,
+	"certificate": `
+token: {POST: https://a.test/token, tls: {cert: $client_certificate, key: $client_private_key}}
+call: https://a.test`,
+	"its own refresh token": `
+token: {POST: https://a.test/token, bearer: $api_key, form: {}}
+refresh: {when: valid, POST: https://a.test/token, bearer: $access_token, form: {}}
+call: https://a.test`,
+	"cookies": `
+token:
+  POST: https://a.test/login
+  cookies: {tenant: $tenant}
+  json: {Company: $company, User: $username, Password: $password}
+  set_cookie: {SESSION: $access_token}
+  returns_headers: {x-expires: $expires_in}
+call: {base: https://a.test, cookies: {SESSION: $access_token}}`,
+	"codecs": `
+vars: {region: [eu, us], extra: ~, page: "1"}
+token:
+  PUT: https://$region.a.test/$tenant/$region/login
+  query: {page: $page, x: $extra, d: $date($day), u: $unix($moment)}
+  headers: {x-both: "$base64url($hex($username))"}
+  basic: $tenant:$password
+  text: 'mutation { login(user: $json($username), words: "$comma($list)") { ok } }'
+  returns: {ok: true, a: [{token: $access_token}, $user_id], min: $min($expires_in)}
+  ok: {ok: true}
+call: {base: https://a.test, basic: $page:$access_token, query: {key: $tenant}}`,
+	"aws4": `
+call:
+  base: https://a.test
+  sign: {aws4: {key_id: $key_id, secret: $secret, region: eu-west-1, service: execute-api, session: $session}}`,
+	"oauth1": `
+call:
+  base: https://a.test
+  sign: {oauth1: {consumer_key: $key, consumer_secret: $secret, token: $token, token_secret: $token_secret, realm: $account}}`,
+}
+
+func assertion(alg string) string {
+	return `
+let:
+  assertion: {jwt: {iss: $client_id, sub: $client_id, aud: "https://a.test/token", jti: $uuid(), role: [$role]}, alg: ` + alg + `, key: $private_key, header: {kid: $key_id}, lifetime: 5m}
+token:
+  POST: https://a.test/token
+  form: {grant_type: client_credentials, client_id: $client_id, client_assertion_type: jwt, client_assertion: $assertion}
+call: https://a.test`
+}
+
+// TestConstructs: the laws hold for everything that the language says, and
+// messages are written, read and forged.
+func TestConstructs(t *testing.T) {
+	for name, text := range constructs {
+		t.Run(name, func(t *testing.T) {
+			d, err := dialect.Parse("d.yaml", []byte("dialect: d"+text+"\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := law.Check(d, 60, 1)
+			if err := r.Err(); err != nil {
+				t.Fatal(err)
+			}
+			for message, tally := range r.Messages {
+				if tally.Written < 15 {
+					t.Errorf("%s: only %d were written", message, tally.Written)
+				}
+			}
+			if sum := r.Total(); sum.Forged < 40 {
+				t.Errorf("only %d were forged", sum.Forged)
+			}
+		})
+	}
+}
+
+// TestSameSeedSameReport: what was found can be found again.
+func TestSameSeedSameReport(t *testing.T) {
+	d, err := dialect.Parse("d.yaml", []byte("dialect: d"+constructs["codecs"]+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two, other := law.Check(d, 50, 7), law.Check(d, 50, 7), law.Check(d, 50, 8)
+	if fmt.Sprint(one) != fmt.Sprint(two) {
+		t.Errorf("%v\n%v", one, two)
+	}
+	if fmt.Sprint(one) == fmt.Sprint(other) {
+		t.Error("another seed draws the same values")
+	}
+}
+
+// TestKeys: a kind has one key for the whole process.
+func TestKeys(t *testing.T) {
+	for _, kind := range []string{"RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA", "key", "certificate"} {
+		if k := law.Key(kind); !strings.HasPrefix(k, "-----BEGIN ") || k != law.Key(kind) {
+			t.Errorf("%s: no key, or another each time", kind)
+		}
+	}
+	if law.Key("HS256") != "" {
+		t.Error("HS256 has a key of a form")
+	}
+}
