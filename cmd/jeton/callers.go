@@ -37,7 +37,7 @@ func (p *parser) callers(n yamlnode.Node) (list []callerConfig) {
 	for _, pair := range n.Pairs {
 		c := callerConfig{name: p.name(pair.Key, "caller")}
 		what := "caller " + c.name
-		if !p.mapping(pair.Value, what, "key", "accounts") {
+		if !p.mapping(pair.Value, what, callerKeys.names()...) {
 			continue
 		}
 		key, ok := pair.Value.Get("key")

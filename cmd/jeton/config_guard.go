@@ -78,9 +78,6 @@ type graphqlConfig struct {
 	node          yamlnode.Node
 }
 
-// graphqlLimits are the limits that a file may set.
-var graphqlLimits = []string{"bytes", "tokens", "depth", "complexity", "aliases", "root_fields", "batch", "directives"}
-
 // A guardKeyConfig is a guard in a process of its own, which follows what ends.
 type guardKeyConfig struct {
 	name   string
@@ -95,7 +92,7 @@ func (p *parser) guardKeys(n yamlnode.Node, realms []string) (list []guardKeyCon
 	for _, pair := range n.Pairs {
 		g := guardKeyConfig{name: p.name(pair.Key, "guard")}
 		what := "guard " + g.name
-		if !p.mapping(pair.Value, what, "key", "realms") {
+		if !p.mapping(pair.Value, what, guardOfIssuerKeys.names()...) {
 			continue
 		}
 		if key, ok := pair.Value.Get("key"); ok {
@@ -123,7 +120,7 @@ func (g guardKeyConfig) follows(realm string) bool {
 
 func (p *parser) guard(n yamlnode.Node) *guardConfig {
 	c := &guardConfig{listen: address{"127.0.0.1:8082", "guard.listen"}}
-	if !p.mapping(n, "guard", "listen", "tls", "metrics", "trusted_proxies", "upstreams") {
+	if !p.mapping(n, "guard", guardKeys.names()...) {
 		return c
 	}
 	p.listen(n, &c.listen)
@@ -133,7 +130,7 @@ func (p *parser) guard(n yamlnode.Node) *guardConfig {
 			p.fail(v, "guard.metrics: %v", err)
 		}
 	}
-	if v, ok := n.Get("tls"); ok && p.mapping(v, "guard.tls", "cert", "key") {
+	if v, ok := n.Get("tls"); ok && p.mapping(v, "guard.tls", tlsKeys.names()...) {
 		c.tls.cert = p.path(p.text(v, v, "guard.tls", "cert"))
 		if key, ok := v.Get("key"); ok {
 			c.tls.key = p.reference(key)
@@ -167,13 +164,12 @@ func (p *parser) guard(n yamlnode.Node) *guardConfig {
 func (p *parser) upstream(pair yamlnode.Pair) (u upstreamConfig, ok bool) {
 	u, n := upstreamConfig{name: p.name(pair.Key, "upstream"), node: pair.Key}, pair.Value
 	what := "upstream " + u.name
-	keys := []string{"to", "forward_auth", "from", "at", "routes", "permissions", "graphql",
-		"max_body", "max_response", "timeout", "idle_timeout", "call_timeout", "max_stale", "show_age"}
+	keys := upstreamKeys.names()
 	_, remote := n.Get("issuer")
 	if remote {
-		keys = append(keys, "issuer", "dialect", "key", "client_id", "client_secret", "audience", "algs", "types", "leeway")
+		keys = append(keys, remoteKeys.names()...)
 	} else {
-		keys = append(keys, "realm")
+		keys = append(keys, localKeys.names()...)
 	}
 	if _, both := n.Get("realm"); both && remote {
 		p.fail(pair.Key, "%s: tokens are of one issuer: write `realm` or `issuer`", what)
@@ -271,7 +267,7 @@ func (p *parser) remote(n, at yamlnode.Node, what string) *remoteConfig {
 	}
 	if v, ok := n.Get("algs"); ok {
 		for _, item := range p.list(v, "algs") {
-			c.algs = append(c.algs, p.oneOf(item, "alg", "ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"))
+			c.algs = append(c.algs, p.oneOf(item, "alg", remoteAlgs...))
 		}
 	}
 	if v, ok := n.Get("types"); ok {
@@ -305,7 +301,7 @@ func (p *parser) rules(n yamlnode.Node, what string, u *upstreamConfig) {
 func (p *parser) graphql(n yamlnode.Node, what string) *graphqlConfig {
 	c := &graphqlConfig{at: "/graphql", node: n}
 	what += ": graphql"
-	if !p.mapping(n, what, "at", "schema", "persisted", "fields", "introspection", "get", "limits") {
+	if !p.mapping(n, what, graphqlKeys.names()...) {
 		return c
 	}
 	if v, ok := n.Get("at"); ok {
@@ -326,7 +322,7 @@ func (p *parser) graphql(n yamlnode.Node, what string) *graphqlConfig {
 	}
 	c.introspection = p.flag(n, "introspection")
 	c.get = p.flag(n, "get")
-	if v, ok := n.Get("limits"); ok && p.mapping(v, what+".limits", graphqlLimits...) {
+	if v, ok := n.Get("limits"); ok && p.mapping(v, what+".limits", limitKeys.names()...) {
 		c.limits = map[string]int{}
 		for _, pair := range v.Pairs {
 			limit, err := strconv.Atoi(pair.Value.Text)

@@ -41,7 +41,7 @@ func parseConfig(file, dir string, src []byte) (*config, error) {
 	}
 	p := &parser{dir: dir, dialects: map[string]*dialect.Dialect{}}
 	c := &config{file: file, store: storeURL{kind: "memory"}}
-	if !p.mapping(root, "the file", "store", "seal", "issuer", "guard", "broker", "console", "traces") {
+	if !p.mapping(root, "the file", configKeys.names()...) {
 		return nil, errors.Join(p.errs...)
 	}
 	for _, pair := range root.Pairs {
@@ -126,7 +126,7 @@ func (p *parser) brokerWith(root yamlnode.Node, c *config) {
 
 func (p *parser) issuer(n yamlnode.Node) *issuerConfig {
 	c := &issuerConfig{listen: address{"127.0.0.1:8080", "issuer.listen"}}
-	if !p.mapping(n, "issuer", "listen", "url", "trusted_proxies", "guards", "realms") {
+	if !p.mapping(n, "issuer", issuerKeys.names()...) {
 		return c
 	}
 	p.listen(n, &c.listen)
@@ -161,7 +161,7 @@ func (p *parser) realm(pair yamlnode.Pair) realmConfig {
 	n := pair.Value
 	r := realmConfig{name: p.name(pair.Key, "realm"), node: pair.Key}
 	r.at = "/" + r.name
-	if !p.mapping(n, "realm "+r.name, "dialect", "at", "password", "alg", "lifetime", "refresh_lifetime", "rate") {
+	if !p.mapping(n, "realm "+r.name, realmKeys.names()...) {
 		return r
 	}
 	r.dialect = p.dialect(n, pair.Key, "realm "+r.name)
@@ -175,11 +175,11 @@ func (p *parser) realm(pair yamlnode.Pair) realmConfig {
 		}
 	}
 	if v, ok := n.Get("alg"); ok && p.want(v, "alg", yamlnode.Text) {
-		r.alg = p.oneOf(v, "alg", "ES256", "EdDSA", "RS256", "HS256")
+		r.alg = p.oneOf(v, "alg", realmAlgs...)
 	}
 	r.lifetime = p.duration(n, "lifetime")
 	r.refreshLifetime = p.duration(n, "refresh_lifetime")
-	if v, ok := n.Get("rate"); ok && p.mapping(v, "rate", "username", "client_id", "ip") {
+	if v, ok := n.Get("rate"); ok && p.mapping(v, "rate", rateKeys.names()...) {
 		r.rate = map[string]dialect.Rate{}
 		for _, pair := range v.Pairs {
 			rate, err := dialect.ParseRate(pair.Value.Text)
@@ -194,7 +194,7 @@ func (p *parser) realm(pair yamlnode.Pair) realmConfig {
 
 func (p *parser) broker(n yamlnode.Node) *brokerConfig {
 	c := &brokerConfig{listen: address{"127.0.0.1:8081", "broker.listen"}}
-	if !p.mapping(n, "broker", "listen", "mode", "uids", "callers", "accounts") {
+	if !p.mapping(n, "broker", brokerKeys.names()...) {
 		return c
 	}
 	p.listen(n, &c.listen)
@@ -217,7 +217,7 @@ func (p *parser) broker(n yamlnode.Node) *brokerConfig {
 
 func (p *parser) console(n yamlnode.Node) *consoleConfig {
 	c := &consoleConfig{listen: address{"127.0.0.1:8083", "console.listen"}}
-	if !p.mapping(n, "console", "listen", "url") {
+	if !p.mapping(n, "console", consoleKeys.names()...) {
 		return c
 	}
 	p.listen(n, &c.listen)
@@ -250,8 +250,7 @@ func (p *parser) account(pair yamlnode.Pair) accountConfig {
 	if a.origin == nil && needsOrigin(d) {
 		p.fail(pair.Key, "%s: the dialect %s names no host; add `origin: URL`", what, a.dialect.text)
 	}
-	valid := []string{"dialect", "origin", "sinks"}
-	valid = append(valid, accountVars(d)...)
+	valid := append(accountKeys.names(), accountVars(d)...)
 	if err := n.Only(valid...); err != nil {
 		p.errs = append(p.errs, err)
 		return a

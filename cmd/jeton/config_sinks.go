@@ -92,7 +92,7 @@ func (p *parser) sinks(n yamlnode.Node, what string) (list []sinkConfig) {
 
 func (p *parser) sink(n yamlnode.Node, what string) sinkConfig {
 	c := sinkConfig{node: n}
-	if !p.mapping(n, what+": a sink", append([]string{"format"}, sinkKinds...)...) {
+	if !p.mapping(n, what+": a sink", sinkPlaces.names()...) {
 		return c
 	}
 	var place yamlnode.Node
@@ -128,7 +128,7 @@ func (p *parser) sink(n yamlnode.Node, what string) sinkConfig {
 	case "redis":
 		p.redisSink(&c, place, what)
 	case "vault":
-		if p.mapping(place, what, "url", "password", "ca", "cert", "cert_key") {
+		if p.mapping(place, what, vaultKeys.names()...) {
 			p.sinkServer(&c, place, what, "vault", sinkvault.Check)
 		}
 	case "aws":
@@ -140,7 +140,7 @@ func (p *parser) sink(n yamlnode.Node, what string) sinkConfig {
 }
 
 func (p *parser) redisSink(c *sinkConfig, n yamlnode.Node, what string) {
-	if !p.mapping(n, what, "url", "password", "ca", "cert", "cert_key", "key", "plain") {
+	if !p.mapping(n, what, redisKeys.names()...) {
 		return
 	}
 	if v, ok := n.Get("plain"); ok && p.want(v, what+": plain", yamlnode.Bool) {
@@ -215,7 +215,7 @@ var (
 )
 
 func (p *parser) awsSink(c *sinkConfig, n yamlnode.Node, what string) {
-	if !p.mapping(n, what, "region", "secret", "create", "endpoint") {
+	if !p.mapping(n, what, awsKeys.names()...) {
 		return
 	}
 	c.region = p.matching(n, what, "region", validRegion, "a region such as eu-west-1")
@@ -228,7 +228,7 @@ func (p *parser) awsSink(c *sinkConfig, n yamlnode.Node, what string) {
 }
 
 func (p *parser) gcpSink(c *sinkConfig, n yamlnode.Node, what string) {
-	if !p.mapping(n, what, "project", "secret", "create", "keep", "endpoint") {
+	if !p.mapping(n, what, gcpKeys.names()...) {
 		return
 	}
 	c.project = p.matching(n, what, "project", validProject, "the id of a project")

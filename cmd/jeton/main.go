@@ -106,7 +106,7 @@ func (a *app) command() *cobra.Command {
 	add("run", a.devCommand(), a.serveCommand())
 	add("token", a.tokenCommand(), a.execCommand(), a.statusCommand(), a.whyCommand(), a.checkCommand())
 	add("admin", a.userCommand(), a.clientCommand(), a.keyCommand(), a.tenantCommand(), a.consoleCommand(),
-		a.guardCommand(), a.dialectCommand(), a.configCommand())
+		a.guardCommand(), a.dialectCommand(), a.configCommand(), a.schemaCommand())
 	root.AddCommand(a.versionCommand())
 	return group(root)
 }

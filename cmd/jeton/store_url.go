@@ -147,7 +147,7 @@ func (p *parser) store(n yamlnode.Node) storeURL {
 		p.storeSides(n, u)
 		return u
 	}
-	if !p.mapping(n, "store", "url", "password", "ca", "cert", "key") {
+	if !p.mapping(n, "store", storeKeys.names()...) {
 		return u
 	}
 	at, ok := n.Get("url")

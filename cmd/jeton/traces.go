@@ -38,7 +38,7 @@ var validHeader = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 
 func (p *parser) traces(n yamlnode.Node) *tracesConfig {
 	c := &tracesConfig{sample: 1}
-	if !p.mapping(n, "traces", "otlp", "headers", "sample", "propagate") {
+	if !p.mapping(n, "traces", tracesKeys.names()...) {
 		return c
 	}
 	if v, ok := n.Get("otlp"); ok {
