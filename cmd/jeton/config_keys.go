@@ -315,8 +315,7 @@ var tracesKeys = keySet{
 func configSchema() *schema {
 	s := object(configKeys)
 	s.Schema, s.ID = draft7, schemaURL("config")
-	s.Title = "Jeton configuration"
-	s.Description = "What one Jeton process runs: an issuer, a guard, a broker, a console, any mix of them."
+	s.Description = "A Jeton configuration: what one process runs, an issuer, a guard, a broker, a console, any mix of them."
 	s.AnyOf = []*schema{{Required: []string{"issuer"}}, {Required: []string{"guard"}}, {Required: []string{"broker"}}}
 	s.Dependencies = map[string][]string{"console": {"issuer"}, "traces": {"broker"}}
 	return s

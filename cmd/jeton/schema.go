@@ -12,7 +12,6 @@ type schema struct {
 	Schema      string `json:"$schema,omitempty"`
 	ID          string `json:"$id,omitempty"`
 	Ref         string `json:"$ref,omitempty"`
-	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`
 
 	Type           any    `json:"type,omitempty"` // a name or a list of names

@@ -12,8 +12,7 @@ func dialectSchema() *schema {
 	whole, changes := dialectKeys{}, dialectKeys{changes: true}
 	return &schema{
 		Schema: draft7, ID: schemaURL("dialect"),
-		Title:       "Jeton dialect",
-		Description: "A vendor's documented messages with $holes in them.",
+		Description: "A Jeton dialect: a vendor's documented messages, with $holes where the values are.",
 		If:          &schema{Required: []string{"extend"}},
 		Then:        changes.file(),
 		Else:        whole.file(),
