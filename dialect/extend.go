@@ -75,13 +75,13 @@ func overlay(base, own yamlnode.Node, path string) (yamlnode.Node, error) {
 	merged := own
 	merged.Pairs = slices.Clone(base.Pairs)
 	for _, p := range own.Pairs {
-		method := isExchange(path) && isMethod(p.Key.Text)
+		method := isExchange(path) && slices.Contains(methods, p.Key.Text)
 		at := slices.IndexFunc(merged.Pairs, func(b yamlnode.Pair) bool {
 			if b.Key.Text == p.Key.Text {
 				return true
 			}
 			_, both := own.Get(b.Key.Text) // then the exchange has two methods, which the parser tells
-			return method && isMethod(b.Key.Text) && !both
+			return method && slices.Contains(methods, b.Key.Text) && !both
 		})
 		switch removes := p.Value.Kind == yamlnode.Null && path != "vars" && !method; {
 		case removes && at < 0:
@@ -110,10 +110,6 @@ func overlay(base, own yamlnode.Node, path string) (yamlnode.Node, error) {
 // isExchange reports whether an exchange stands at a path.
 func isExchange(path string) bool {
 	return slices.Contains([]string{"token", "refresh", "verify", "introspect", "revoke"}, path)
-}
-
-func isMethod(key string) bool {
-	return slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, key)
 }
 
 // spellOut returns the mapping that a text under a top key stands for.

@@ -361,7 +361,13 @@ func loadDialect(text string, path func(string) string) (*dialect.Dialect, error
 	if err != nil {
 		return nil, fmt.Errorf("the dialect file %s cannot be read: %w", file, reason(err))
 	}
-	return dialect.Parse(file, src)
+	return dialect.Extend(file, src, shipped)
+}
+
+// shipped returns the file of a dialect that ships with jeton.
+func shipped(name string) (file string, src []byte, err error) {
+	src, err = dialects.Source(name)
+	return name + ".yaml", src, err
 }
 
 func isPath(text string) bool {

@@ -30,6 +30,7 @@ type schema struct {
 	AdditionalProperties any                 `json:"additionalProperties,omitempty"` // false or a schema
 	Required             []string            `json:"required,omitempty"`
 	MinProperties        int                 `json:"minProperties,omitempty"`
+	MaxProperties        int                 `json:"maxProperties,omitempty"`
 	Dependencies         map[string][]string `json:"dependencies,omitempty"` // :: key -> keys that go with it
 
 	Not   *schema   `json:"not,omitempty"`

@@ -23,6 +23,7 @@ func dialectSchema() *schema {
 			{"exchange", whole.exchange(), "", false}, {"changed_exchange", changes.exchange(), "", false},
 			{"refresh", whole.refresh(), "", false}, {"changed_refresh", changes.refresh(), "", false},
 			{"call", whole.call(), "", false}, {"changed_call", changes.call(), "", false},
+			{"refusal", whole.refusal(), "", false}, {"changed_refusal", changes.refusal(), "", false},
 			{"sign", aSigner(), "", false}, {"tls", aCertificate(), "", false},
 		},
 	}
@@ -138,7 +139,7 @@ var issueKeys = keySet{
 }
 
 func (d dialectKeys) scopeKeys() keySet {
-	word := matching(`^[^\s"\\]+$`, "a scope is one word")
+	word := &schema{Type: []string{"string", "number", "boolean"}, Pattern: `^[^\s"\\]+$`, PatternMessage: "a scope is one word"}
 	return keySet{
 		{"separator", matching(`^.$`, "write one character in quotes", ","), "What stands between scopes on the wire. Default: a space.", false},
 		{"default", &schema{Type: "array", Items: word}, "The scopes that are asked for when an account names none.", false},
@@ -171,16 +172,20 @@ var refusals = []struct{ code, about string }{
 }
 
 func (d dialectKeys) errors() *schema {
-	refusal := d.object(keySet{
+	keys := keySet{}
+	for _, r := range refusals {
+		keys = append(keys, key{r.code, anyOf(text(), aStatus, d.ref("refusal")), r.about, false})
+	}
+	return d.object(keys)
+}
+
+// refusal is an answer to an error.
+func (d dialectKeys) refusal() *schema {
+	return d.object(keySet{
 		{"status", aStatus, "The status of the answer.", false},
 		{"description", text(), "The error_description.", false},
 		{"json", aTree, "The body. $error and $error_description may stand in it.", false},
 	})
-	keys := keySet{}
-	for _, r := range refusals {
-		keys = append(keys, key{r.code, anyOf(text(), aStatus, refusal), r.about, false})
-	}
-	return d.object(keys)
 }
 
 // fields is a mapping from names of the wire to values.
@@ -192,24 +197,31 @@ func (d dialectKeys) fields() *schema {
 	return &schema{Type: "object", AdditionalProperties: value}
 }
 
-// headers is a mapping from names of headers (RFC 9110 section 5.6.2) to values.
+// headers is a mapping from names of headers or cookies (RFC 9110 section 5.6.2)
+// to values.
 func (d dialectKeys) headers() *schema {
 	s := d.fields()
-	s.PropertyNames = matching("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "this is not the name of a header")
+	s.PropertyNames = matching("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "this is not the name of a header or a cookie")
 	return s
+}
+
+// wornKeys are the parts of a request in which a token may be.
+func (d dialectKeys) wornKeys() keySet {
+	return keySet{
+		{"query", d.ref("fields"), "The query of the URL.", false},
+		{"headers", d.ref("headers"), "Headers.", false},
+		{"cookies", d.ref("headers"), "Cookies.", false},
+		{"basic", aPair, "Authorization: Basic, written as name:password.", false},
+		{"bearer", ref("value"), "Authorization: Bearer.", false},
+	}
 }
 
 // requestKeys are the parts of a request that calls have too.
 func (d dialectKeys) requestKeys() keySet {
-	return keySet{
-		{"query", d.ref("fields"), "The query of the URL.", false},
-		{"headers", d.ref("headers"), "Headers.", false},
-		{"cookies", d.ref("fields"), "Cookies.", false},
-		{"basic", aPair, "Authorization: Basic, written as name:password.", false},
-		{"bearer", ref("value"), "Authorization: Bearer.", false},
+	return append(d.wornKeys(), keySet{
 		{"tls", ref("tls"), "The certificate that the client shows.", false},
 		{"sign", ref("sign"), "The signature of the request.", false},
-	}
+	}...)
 }
 
 func (d dialectKeys) exchangeKeys(url *schema) keySet {
@@ -220,15 +232,23 @@ func (d dialectKeys) exchangeKeys(url *schema) keySet {
 	return slices.Concat(keys, d.requestKeys(), keySet{
 		{"form", d.ref("fields"), "The body: application/x-www-form-urlencoded. {} is an empty body.", false},
 		{"json", aTree, "The body: JSON with holes.", false},
-		{"xml", &schema{Type: "object"}, "The body: XML. Keys are elements in order, \"@name\" an attribute, \"#text\" the text beside attributes; a list repeats the element.", false},
+		{"xml", d.xmlTree(), "The body: XML. Keys are elements in order, \"@name\" an attribute, \"#text\" the text beside attributes; a list repeats the element.", false},
 		{"text", ref("value"), "The body, as it is.", false},
 		{"returns", aTree, "The answer: the vendor's sample, with holes where the values are; or one value that is the whole body.", false},
-		{"returns_xml", &schema{Type: "object"}, "The answer, in XML.", false},
+		{"returns_xml", d.xmlTree(), "The answer, in XML.", false},
 		{"returns_headers", d.ref("headers"), "Headers of the answer.", false},
-		{"set_cookie", d.ref("fields"), "Cookies that the answer sets.", false},
+		{"set_cookie", d.ref("headers"), "Cookies that the answer sets.", false},
 		{"ok", aTree, "What the answer must say for a 200 to mean yes.", false},
 		{"status", aStatus, "The status of the answer. Default: 200.", false},
 	})
+}
+
+// xmlTree is a mapping with the element at the root.
+func (d dialectKeys) xmlTree() *schema {
+	if d.changes {
+		return &schema{Type: "object"}
+	}
+	return &schema{Type: "object", MinProperties: 1, MaxProperties: 1}
 }
 
 // exchange is a request and its answer.
@@ -263,7 +283,7 @@ func (d dialectKeys) whole(keys keySet) *schema {
 // call is how calls wear the token.
 func (d dialectKeys) call() *schema {
 	base := keySet{{"base", ref("url"), "Where the API is.", false}}
-	accept := keySet{{"accept", listOf(object(dialectKeys{}.requestKeys())), "For servers: other forms in which a call may wear the token.", false}}
+	accept := keySet{{"accept", listOf(object(dialectKeys{}.wornKeys())), "For servers: other forms in which a call may wear the token.", false}}
 	return d.object(slices.Concat(base, d.requestKeys(), accept))
 }
 

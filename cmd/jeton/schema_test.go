@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
@@ -280,7 +281,7 @@ var onlyTheParser = regexp.MustCompile(`^(` + strings.Join([]string{
 }, "|") + `)$`)
 
 // onlyTheEditor is what the parser takes though it means nothing.
-var onlyTheEditor = regexp.MustCompile(`^set (.*/permissions/[a-z]+/[a-z_]+|/vars/[a-z]+/[0-9]) to (map.*|\[\].*|<nil>)$`)
+var onlyTheEditor = regexp.MustCompile(`^set (.*/permissions/[a-z]+/[a-z_]+|/vars/[a-z]+(/[0-9])?|/issue/access_token/typ|.*/oauth1/method) to .*$`)
 
 // TestSchemaIsTheParser changes good configurations in every place: what an
 // editor underlines the parser refuses, and, but for a few mistakes that need
@@ -301,70 +302,200 @@ func TestSchemaIsTheParser(t *testing.T) {
 	for _, src := range []string{fullBroker, fullIssuer} {
 		doc := document(t, "everything", []byte(src))
 		agree(t, v, doc, parse, onlyTheParser)
-		used(configSchema(), doc, "", seen)
+		used(configSchema(), configSchema(), doc, "", seen)
 	}
-	var walk func(s *schema, at string)
-	walk = func(s *schema, at string) {
-		for _, k := range s.Properties {
-			if !seen[at+"/"+k.name] {
-				t.Errorf("no configuration of this test has %s/%s", at, k.name)
-			}
-			walk(k.is, at+"/"+k.name)
-		}
-		more, _ := s.AdditionalProperties.(*schema)
-		if more != nil {
-			walk(more, at+"/*")
-		}
-		if s.Items != nil {
-			walk(s.Items, at+"/*")
-		}
-		for _, other := range s.AnyOf {
-			walk(other, at)
-		}
-	}
-	walk(configSchema(), "")
+	allSeen(t, configSchema(), seen)
 }
 
-// used notes which keys of a schema a document has.
-func used(s *schema, doc any, at string, seen map[string]bool) {
+// allSeen demands that documents had every key of a schema.
+func allSeen(t *testing.T, root *schema, seen map[string]bool) {
+	t.Helper()
+	n := 0
+	var walk func(at string, s *schema)
+	walk = func(at string, s *schema) {
+		for _, k := range s.Properties {
+			if n++; !seen[at+"/"+k.name] {
+				t.Errorf("no document of this test has %s/%s", at, k.name)
+			}
+			walk(at+"/"+k.name, k.is)
+		}
+		for _, below := range s.below() {
+			walk(at+"/*", below)
+		}
+		for _, other := range s.AnyOf {
+			walk(at, other)
+		}
+	}
+	if root.Else != nil {
+		walk("", root.Else)
+	}
+	walk("", root)
+	for _, k := range root.Definitions {
+		if !strings.HasPrefix(k.name, "changed_") && k.name != "refresh" { // they have the keys of the others
+			walk(k.name, k.is)
+		}
+	}
+	if n < 90 {
+		t.Errorf("only %d keys were found", n)
+	}
+}
+
+// below returns what the items or the values with names of one's own are.
+func (s *schema) below() (list []*schema) {
+	if more, ok := s.AdditionalProperties.(*schema); ok {
+		list = append(list, more)
+	}
+	if s.Items != nil {
+		list = append(list, s.Items)
+	}
+	return list
+}
+
+// used notes which keys of a schema a document has, by their path from the root
+// or from the definition that they are in.
+func used(root, s *schema, doc any, at string, seen map[string]bool) {
+	if name, ok := strings.CutPrefix(s.Ref, "#/definitions/"); ok {
+		s, at = root.Definitions[slices.Index(root.Definitions.names(), name)].is, name
+	}
+	if s.Else != nil {
+		used(root, s.Else, doc, at, seen)
+	}
 	for _, other := range s.AnyOf {
-		used(other, doc, at, seen)
+		used(root, other, doc, at, seen)
 	}
 	switch doc := doc.(type) {
 	case map[string]any:
-		more, _ := s.AdditionalProperties.(*schema)
 		for name, value := range doc {
 			if i := slices.Index(s.Properties.names(), name); i >= 0 {
 				seen[at+"/"+name] = true
-				used(s.Properties[i].is, value, at+"/"+name, seen)
-			} else if more != nil {
-				used(more, value, at+"/*", seen)
+				used(root, s.Properties[i].is, value, at+"/"+name, seen)
+				continue
+			}
+			for _, below := range s.below() {
+				used(root, below, value, at+"/*", seen)
 			}
 		}
 	case []any:
 		for _, item := range doc {
-			if s.Items != nil {
-				used(s.Items, item, at+"/*", seen)
+			for _, below := range s.below() {
+				used(root, below, item, at+"/*", seen)
 			}
 		}
 	}
 }
 
-// TestDialectSchemaIsTheParser does the same to the dialects that ship. What a
-// dialect means is for the parser alone; that it knows a key is for both.
+// fullDialects have each key of a dialect at least once.
+var fullDialects = []string{`
+dialect: steps
+title: Steps, API
+source: ["https://steps.example/docs"]
+params: {client_id: ID of the app}
+vars: {region: eu, db: ~, kind: [x, y]}
+hosts: [steps.example]
+let:
+  assertion: {jwt: {iss: $client_id, aud: "https://steps.example", jti: $uuid()}, alg: RS256, key: $private_key, header: {kid: $key_id}, lifetime: 5m}
+  digest: $base64($hmac_sha256($secret, $client_id))
+token:
+- POST: https://$region.steps.example/session
+  json: {kind: $kind, digest: $digest}
+  headers: {x-db: $db}
+  cookies: {c: $client_id}
+  returns: {session: $session}
+  returns_headers: {x-place: $place}
+  set_cookie: {sid: $sid}
+  status: 201
+- PUT: https://steps.example/token
+  query: {place: $place}
+  form: {assertion: $assertion, session: $session, sid: $sid}
+  tls: {cert: $client_certificate, key: $client_private_key}
+  returns: {token: $access_token, refresh: $refresh_token, expires_in: $expires_in}
+refresh:
+- when: valid
+  GET:
+  query: {refresh: $refresh_token}
+  bearer: $access_token
+- when: expired
+  PATCH: https://steps.example/again
+  text: $refresh_token
+call:
+  base: https://api.steps.example
+  headers: {x-db: $db}
+  query: {region: $region}
+  cookies: {token: $access_token}
+  tls: {cert: $client_certificate, key: $client_private_key}
+  accept:
+  - {headers: {x-token: $access_token}}
+  - {query: {token: $access_token}}
+  - {cookies: {other: $access_token}}
+  - {basic: "$client_id:$access_token"}
+  - {bearer: $access_token}
+verify: {GET: /me, ok: {good: true}}
+introspect: {POST: /check, form: {token: $access_token}, basic: "$client_id:$secret"}
+revoke: {DELETE: /token}
+scope: {separator: ",", default: [low], order: [low, high]}
+permissions: {users: {list: low, fetch: low, create: low, update: high, delete: high, fetch_self: low, update_self: low}}
+lifetime: 8h
+early: 5m
+active: 1
+rate: {ip: 10/min, client_id: 100/h}
+errors:
+  invalid_request: 400
+  invalid_client: 401
+  invalid_grant: no
+  unauthorized_client: {status: 403, description: no, json: {code: 7, text: $error_description}}
+  unsupported_grant_type: 400
+  invalid_scope: 400
+  invalid_target: 400
+  invalid_token: 403
+  insufficient_scope: 403
+  slow_down: 429
+  temporarily_unavailable: 503
+  server_error: 500
+`, `
+dialect: xml
+token:
+  POST: https://xml.example/login
+  xml: {login: {user: $username, password: $password}}
+  returns_xml: {session: {token: $access_token}}
+call:
+  base: https://xml.example
+  basic: "$username:$access_token"
+accept:
+- {POST: /other, json: {user: $username, password: $password}, returns: {token: $access_token}}
+- {PATCH: /text, text: "$username:$password", bearer: x, returns: $access_token}
+issue: {access_token: {jwt: {sub: $username}, alg: ES256, typ: JWT}}
+`, `
+dialect: aws
+call: {base: "https://aws.example", sign: {aws4: {key_id: $key_id, secret: $secret, region: eu-west-1, service: execute-api, session: $session}}}
+`, `
+dialect: one
+token: {POST: "https://one.example/token", form: {a: b}, sign: {oauth1: {consumer_key: $client_id, consumer_secret: $client_secret, token: $token, token_secret: $token_secret, realm: r, method: HMAC-SHA1}}, returns: {token: $access_token}}
+call: {base: "https://one.example", bearer: $access_token}
+`}
+
+// TestDialectSchemaIsTheParser does the same to dialects. What a dialect means
+// is for the parser alone; that it knows a key is for both.
 func TestDialectSchemaIsTheParser(t *testing.T) {
 	v := validator(t, dialectSchema())
-	for _, name := range dialects.Names() {
+	all := slices.Clone(fullDialects)
+	for _, name := range []string{"altrata", "alvys", "iadvize", "oauth2", "web1on1"} {
 		src, err := dialects.Source(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parse := func(src []byte) error {
-			_, err := dialect.Parse(name, src)
-			return err
-		}
-		agree(t, v, document(t, name, src), parse, regexp.MustCompile(`^(set|remove) `))
+		all = append(all, string(src))
 	}
+	parse := func(src []byte) error {
+		_, err := dialect.Parse("a.yaml", src)
+		return err
+	}
+	seen := map[string]bool{"/extend": true} // see TestSchemaTakesChanges
+	for _, src := range all {
+		doc := document(t, "a.yaml", []byte(src))
+		agree(t, v, doc, parse, regexp.MustCompile(`^(set|remove) `))
+		used(dialectSchema(), dialectSchema(), doc, "", seen)
+	}
+	allSeen(t, dialectSchema(), seen)
 }
 
 // agree changes a good document in every place and compares what the validator
@@ -373,11 +504,7 @@ func agree(t *testing.T, v *jsonschema.Schema, doc any, parse func([]byte) error
 	t.Helper()
 	refused := 0
 	try := func(what string) {
-		src, err := json.Marshal(doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		invalid, wrong := v.Validate(doc), parse(src)
+		invalid, wrong := v.Validate(doc), parse(marshal(t, doc))
 		switch {
 		case invalid != nil && wrong == nil && !onlyTheEditor.MatchString(what):
 			t.Errorf("%s: an editor underlines what is good: %v", what, invalid)
@@ -408,7 +535,17 @@ func agree(t *testing.T, v *jsonschema.Schema, doc any, parse func([]byte) error
 		case map[string]any:
 			was["zz zz"] = "zz"
 			try("add to " + at)
+			_, listed, _ := strings.Cut(fmt.Sprint(parse(marshal(t, doc))), `unknown key "zz zz"; valid are `)
 			delete(was, "zz zz")
+			for _, name := range strings.Split(listed, ", ") {
+				if _, there := was[name]; !there && listed != "" {
+					was[name] = "zz"
+					if unknown(v.Validate(doc), name) {
+						t.Errorf("add to %s: an editor does not know the key %s", at, name)
+					}
+					delete(was, name)
+				}
+			}
 			for _, name := range slices.Sorted(maps.Keys(was)) {
 				value := was[name]
 				delete(was, name)
@@ -426,6 +563,27 @@ func agree(t *testing.T, v *jsonschema.Schema, doc any, parse func([]byte) error
 	if refused < 20 {
 		t.Errorf("only %d changes were refused", refused)
 	}
+}
+
+func marshal(t *testing.T, doc any) []byte {
+	t.Helper()
+	src, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// unknown reports whether a validator finds a key that a mapping may not have.
+func unknown(err error, name string) bool {
+	e, ok := err.(*jsonschema.ValidationError)
+	if !ok {
+		return false
+	}
+	if k, ok := e.ErrorKind.(*kind.AdditionalProperties); ok && slices.Contains(k.Properties, name) {
+		return true
+	}
+	return slices.ContainsFunc(e.Causes, func(c *jsonschema.ValidationError) bool { return unknown(c, name) })
 }
 
 // TestSchemaOfScriptedConfigs: whatever configuration of the scripts the parser
