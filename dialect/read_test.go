@@ -373,7 +373,9 @@ func FuzzReadResponse(f *testing.F) {
 	f.Add(400, `{"error":"invalid_grant"}`)
 	var all []*dialect.Dialect
 	for _, name := range dialects.Names() {
-		all = append(all, load(f, name))
+		if d := load(f, name); !d.Minted() && !d.Signs() { // those have no login
+			all = append(all, d)
+		}
 	}
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		for _, d := range all {

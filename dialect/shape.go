@@ -36,11 +36,32 @@ func (d *Dialect) Shape(x *Exchange) Shape {
 	secrets = appendNew(secrets, d.made(x.sign.needs())...)
 	s.Secrets = slices.DeleteFunc(secrets, func(name string) bool { return slices.Contains(s.Travels, name) })
 	eachPlace(x, func(place string, v value) {
-		if v.generated() {
+		if d.renewed(x, v) {
 			s.Fresh = append(s.Fresh, place)
 		}
 	})
 	return s
+}
+
+// renewed reports whether something new stands in a value each time and nothing in
+// the message is made of it: a generator, or a let that is one.
+func (d *Dialect) renewed(x *Exchange, v value) bool {
+	if v.generated() {
+		return true
+	}
+	var proven []string
+	x.each(func(p *part, digested bool) {
+		if digested && p.hole != "" {
+			proven = append(proven, p.hole)
+		}
+	})
+	for _, l := range d.lets {
+		proven = append(proven, l.proof()...)
+	}
+	return slices.ContainsFunc(v.holes(), func(name string) bool {
+		l := d.let(name)
+		return l != nil && l.value.generated() && !slices.Contains(proven, name)
+	})
 }
 
 // shapeOf resolves lets: names are what the message is made of, and holes what
@@ -199,7 +220,7 @@ func (d *Dialect) CallShape() (s Shape) {
 	}
 	s.Secrets = d.made(c.sign.needs())
 	eachPlace(x, func(place string, v value) {
-		if !v.generated() {
+		if !d.renewed(x, v) {
 			s.Read = appendNew(s.Read, place)
 		}
 	})
