@@ -102,7 +102,7 @@ func (s AWS4) Check(r *http.Request, body []byte, now time.Time) error {
 		return errors.New("sign: aws4: X-Amz-Security-Token is not that of the session")
 	}
 	sum := hashed(body)
-	if given, there := r.Header["X-Amz-Content-Sha256"]; there && given[0] != sum {
+	if given := r.Header.Get("X-Amz-Content-Sha256"); given != "" && given != sum {
 		return errors.New("sign: aws4: X-Amz-Content-Sha256 is not that of the body")
 	}
 	request, err := canonicalRequest(a, r, sum)

@@ -3,9 +3,13 @@ package sign_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -81,7 +85,31 @@ func TestAWS4Vectors(t *testing.T) {
 	vector(t, "ListUsers", iam, list, nil, "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
 }
 
+// TestAWS4VectorsS3 has the examples of the Amazon S3 API Reference,
+// "Authenticating Requests: Using the Authorization Header".
+func TestAWS4VectorsS3(t *testing.T) {
+	s3 := sign.AWS4{KeyID: "AKIAIOSFODNN7EXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", Region: "us-east-1", Service: "s3"}
+	friday := time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
+
+	get := request(t, "GET", "https://examplebucket.s3.amazonaws.com/test.txt", "")
+	get.Header.Set("Range", "bytes=0-9")
+	vectorAt(t, friday, "GET Object", s3, get, nil, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
+
+	put := request(t, "PUT", "https://examplebucket.s3.amazonaws.com/test$file.text", "")
+	put.Header.Set("Date", "Fri, 24 May 2013 00:00:00 GMT")
+	put.Header.Set("X-Amz-Storage-Class", "REDUCED_REDUNDANCY")
+	vectorAt(t, friday, "PUT Object", s3, put, []byte("Welcome to Amazon S3."), "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
+
+	list := request(t, "GET", "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J", "")
+	vectorAt(t, friday, "GET Bucket", s3, list, nil, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
+}
+
 func vector(t *testing.T, name string, s sign.AWS4, r *http.Request, body []byte, signature string) {
+	t.Helper()
+	vectorAt(t, day, name, s, r, body, signature)
+}
+
+func vectorAt(t *testing.T, day time.Time, name string, s sign.AWS4, r *http.Request, body []byte, signature string) {
 	t.Helper()
 	target := r.URL.String()
 	if err := s.Sign(r, body, day); err != nil {
@@ -254,6 +282,97 @@ func TestAWS4Forged(t *testing.T) {
 	} {
 		if s.Check(r, body, day) == nil {
 			t.Errorf("%s takes the request", name)
+		}
+	}
+}
+
+// signAWS4By signs as a client does that chooses itself which headers to sign,
+// after the steps of the documentation. The path is signed as it is sent, which
+// is right for S3; the query is empty.
+func signAWS4By(s sign.AWS4, r *http.Request, signed string, body string) {
+	digest := func(text string) string { sum := sha256.Sum256([]byte(text)); return hex.EncodeToString(sum[:]) }
+	mac := func(key []byte, text string) []byte {
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	request := r.Method + "\n" + r.URL.EscapedPath() + "\n\n"
+	for name := range strings.SplitSeq(signed, ";") {
+		value := r.Header.Get(name)
+		if name == "host" {
+			value = r.Host
+		}
+		request += name + ":" + value + "\n"
+	}
+	request += "\n" + signed + "\n" + digest(body)
+	scope := strings.Join([]string{"20150830", s.Region, s.Service, "aws4_request"}, "/")
+	key := []byte("AWS4" + s.Secret)
+	for part := range strings.SplitSeq(scope, "/") {
+		key = mac(key, part)
+	}
+	signature := mac(key, "AWS4-HMAC-SHA256\n20150830T123600Z\n"+scope+"\n"+digest(request))
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+s.KeyID+"/"+scope+",SignedHeaders="+signed+",Signature="+hex.EncodeToString(signature))
+}
+
+// TestAWS4Uncovered refuses signatures that are good and cover too little.
+func TestAWS4Uncovered(t *testing.T) {
+	tests := []struct {
+		signed string
+		s      sign.AWS4
+		change func(r *http.Request)
+		want   string // of the error; empty: taken
+	}{
+		{signed: "host;x-amz-date"},
+		{signed: "content-type;host;x-amz-date"},
+		{signed: "x-amz-date", want: "form"},
+		{signed: "host", want: "form"},
+		{signed: "x-amz-date;host", want: "form"},
+		{signed: "host;host;x-amz-date", want: "form"},
+		{signed: "from;host;x-amz-date", want: "not there"},
+		{signed: "host;x-amz-date", want: "x-amz-* is not signed", change: func(r *http.Request) { r.Header.Set("X-Amz-Acl", "public-read") }},
+		{signed: "host;x-amz-content-sha256;x-amz-date", want: "not that of the body",
+			change: func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD") }},
+		{signed: "host;x-amz-date;x-amz-security-token", want: "session",
+			change: func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "of nobody") }},
+		{signed: "host;x-amz-date", want: "needed", s: sign.AWS4{KeyID: "k", Region: "r", Service: "s"}},
+		{signed: "host;x-amz-date", want: "slash", s: sign.AWS4{KeyID: "k/", Secret: "s", Region: "r", Service: "s"}},
+		{signed: "host;x-amz-date", want: "session", s: sign.AWS4{KeyID: "k", Secret: "s", Session: "a b", Region: "r", Service: "s"}},
+	}
+	for _, test := range tests {
+		r := request(t, "GET", "https://api.example/v1", "")
+		r.Header.Set("Content-Type", "text/plain")
+		r.Header.Set("X-Amz-Date", "20150830T123600Z")
+		if test.change != nil {
+			test.change(r)
+		}
+		s := test.s
+		if s.KeyID == "" {
+			s = example
+		}
+		signAWS4By(s, r, test.signed, "")
+		err := s.Check(r, nil, day)
+		if taken := err == nil; taken != (test.want == "") || !taken && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("signed %s: %v, want %q", test.signed, err, test.want)
+		}
+	}
+}
+
+// TestAWS4Path has the two ways to sign a path: S3 takes it as it is sent, any
+// other service normalizes it and encodes it once more.
+func TestAWS4Path(t *testing.T) {
+	for service, asSent := range map[string][]string{
+		"s3":          {"/", "/a%20b", "/a//../b/", "/%C3%A9", "/a/b/"},
+		"execute-api": {"/", "/a/b/"},
+	} {
+		for _, path := range []string{"/", "/a%20b", "/a//../b/", "/%C3%A9", "/a/b/"} {
+			r := request(t, "GET", "https://api.example"+path, "")
+			r.Header.Set("X-Amz-Date", "20150830T123600Z")
+			s := example
+			s.Service = service
+			signAWS4By(s, r, "host;x-amz-date", "")
+			if err := s.Check(r, nil, day); (err == nil) != slices.Contains(asSent, path) {
+				t.Errorf("%s %s: %v", service, path, err)
+			}
 		}
 	}
 }

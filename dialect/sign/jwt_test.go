@@ -1,6 +1,10 @@
 package sign_test
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"reflect"
@@ -160,6 +164,26 @@ func TestJWTPublicKeyAsSecret(t *testing.T) {
 	}
 }
 
+// TestJWTAlgOfHeader refuses a header that names another alg than the one by
+// which the token is signed, and signs well.
+func TestJWTAlgOfHeader(t *testing.T) {
+	for header, good := range map[string]bool{
+		`{"alg":"HS256"}`: true,
+		`{"alg":"HS512"}`: false,
+		`{"alg":"none"}`:  false,
+		`{"alg":"hs256"}`: false,
+		`{}`:              false,
+	} {
+		signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"me"}`))
+		h := hmac.New(sha256.New, []byte(secret))
+		h.Write([]byte(signed))
+		text := signed + "." + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+		if err := sign.CheckJWT(text, "HS256", secret); (err == nil) != good {
+			t.Errorf("%s: %v", header, err)
+		}
+	}
+}
+
 func TestMakeJWTHeader(t *testing.T) {
 	jwk := privateJWK(t, signers()["P-256"][0], "of-jwk")
 	tests := []struct {
@@ -187,10 +211,15 @@ func TestMakeJWTHeader(t *testing.T) {
 func TestMakeJWTRefuses(t *testing.T) {
 	const mark = "very-secret"
 	ec := privatePEM(t, signers()["P-256"][0])
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		alg, key       string
 		header, claims map[string]any
 	}{
+		"a short key":           {alg: "RS256", key: privatePEM(t, short)},
 		"none":                  {alg: "none", key: ec},
 		"no alg":                {key: ec},
 		"an alg of other case":  {alg: "es256", key: ec},
@@ -215,6 +244,9 @@ func TestMakeJWTRefuses(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), mark) {
 			t.Errorf("%s: the error shows what it was given: %v", name, err)
+		}
+		if name == "a public key" && !strings.Contains(err.Error(), "needs the private key") {
+			t.Errorf("%s: the error does not say what to do: %v", name, err)
 		}
 	}
 }

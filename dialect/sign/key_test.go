@@ -169,6 +169,10 @@ func TestParseKeyOfCertificate(t *testing.T) {
 	if err != nil || both.Private() == nil {
 		t.Fatalf("a private key behind its certificate: %v, private %v", err, both.Private())
 	}
+	chain, err := sign.ParseKey(edCertificate + publicPEM(t, signers()["P-256"][0]))
+	if err != nil || !key.Public().(ed25519.PublicKey).Equal(chain.Public()) {
+		t.Errorf("not the first public key of several: %v", err)
+	}
 	if !both.Private().Public().(ed25519.PublicKey).Equal(key.Public()) {
 		t.Error("key and certificate do not belong together")
 	}

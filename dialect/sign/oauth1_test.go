@@ -1,9 +1,14 @@
 package sign_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -77,9 +82,113 @@ func TestOAuth1Vectors(t *testing.T) {
 		if err := test.s.Check(r, []byte(test.form), now); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+		// A plus that a client does not encode is a plus here, not a blank.
+		r.Header.Set("Authorization", strings.ReplaceAll(header, "%2B", "+"))
+		if err := test.s.Check(r, []byte(test.form), now); err != nil {
+			t.Errorf("%s, with a plus: %v", name, err)
+		}
 		r.Header.Set("Authorization", strings.Replace(header, test.alsoChanging, "x"+test.alsoChanging, 1))
 		if test.s.Check(r, []byte(test.form), now) == nil {
 			t.Errorf("%s: another %s is taken", name, test.alsoChanging)
+		}
+	}
+}
+
+// TestOAuth1NetSuite has the example of NetSuite's page on the signature for
+// RESTlets, whose credentials are published there.
+func TestOAuth1NetSuite(t *testing.T) {
+	s := sign.OAuth1{
+		ConsumerKey:    "ef40afdd8abaac111b13825dd5e5e2ddddb44f86d5a0dd6dcf38c20aae6b67e4",
+		ConsumerSecret: "d26ad321a4b2f23b0741c8d38392ce01c3e23e109df6c96eac6d099e9ab9e8b5",
+		Token:          "2b0ce516420110bcbd36b69e99196d1b7f6de3c6234c5afb799b73d87569f5cc",
+		TokenSecret:    "c29a677df7d5439a458c063654187e3d678d73aca8e3c9d8bea1478a3eb0d295",
+		Realm:          "123456",
+	}
+	r := request(t, "POST", "https://123456.restlets.api.netsuite.com/app/site/hosting/restlet.nl?script=6&deploy=1&customParam=someValue&testParam=someOtherValue", "")
+	r.Header.Set("Authorization", `OAuth realm="123456", oauth_consumer_key="`+s.ConsumerKey+`", oauth_token="`+s.Token+`", `+
+		`oauth_nonce="fjaLirsIcCGVZWzBX0pg", oauth_timestamp="1508242306", oauth_signature_method="HMAC-SHA256", oauth_version="1.0", `+
+		`oauth_signature="%2BKK4SKNgz4ZiILGLwOMtfYlgcXSy1eis8ldE9X90azQ%3D"`)
+	if err := s.Check(r, nil, time.Unix(1508242306, 0)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOAuth1BaseURI has pairs of URLs that are the same where it is signed
+// (RFC 5849 section 3.4.1.2), and some that are not.
+func TestOAuth1BaseURI(t *testing.T) {
+	tests := []struct {
+		signed, checked string
+		same            bool
+	}{
+		{"https://API.Example/x", "https://api.example/x", true},
+		{"https://api.example:443/x", "https://api.example/x", true},
+		{"http://api.example:80/x", "http://api.example/x", true},
+		{"HTTPS://api.example", "https://api.example/", true},
+		{"https://api.example:80/x", "https://api.example/x", false},
+		{"http://api.example:443/x", "http://api.example/x", false},
+		{"https://api.example:8443/x", "https://api.example/x", false},
+		{"http://api.example/x", "https://api.example/x", false},
+		{"https://api.example/X", "https://api.example/x", false},
+		{"https://api.example/a%2Fb", "https://api.example/a/b", false},
+	}
+	for _, test := range tests {
+		r := request(t, "GET", test.signed, "")
+		if err := netsuite.Sign(r, nil, day); err != nil {
+			t.Fatal(err)
+		}
+		received := request(t, "GET", test.checked, "")
+		received.Header = r.Header
+		if err := netsuite.Check(received, nil, day); (err == nil) != test.same {
+			t.Errorf("%s as %s: %v", test.signed, test.checked, err)
+		}
+	}
+}
+
+// TestOAuth1Unsaid refuses signatures that are good and say something else
+// than they are to say.
+func TestOAuth1Unsaid(t *testing.T) {
+	good := map[string]string{"oauth_consumer_key": "key", "oauth_signature_method": "HMAC-SHA256", "oauth_timestamp": "1440938160", "oauth_nonce": "nonce"}
+	s := sign.OAuth1{ConsumerKey: "key", ConsumerSecret: "secret"}
+	tests := []struct {
+		name, value string // what differs
+		query       string
+		want        string // of the error; empty: taken
+	}{
+		{},
+		{name: "oauth_version", value: "1.0"},
+		{name: "oauth_body_hash", value: "of an extension"},
+		{name: "oauth_version", value: "2.0", want: "oauth_version 1.0"},
+		{name: "oauth_nonce", want: "oauth_nonce"},
+		{name: "oauth_signature_method", value: "HMAC-SHA512", want: "oauth_signature_method"},
+		{name: "oauth_consumer_key", value: "other", want: "consumer key"},
+		{name: "oauth_token", value: "other", want: "token"},
+		{name: "oauth_timestamp", value: "0x55e2f6f0", want: "number"},
+		{name: "oauth_timestamp", value: "-1440938160", want: "number"},
+		{name: "%72ealm", value: "other", want: "form"},
+		{query: "oauth_callback=x", want: "outside"},
+	}
+	for _, test := range tests {
+		params := maps.Clone(good)
+		if test.name != "" {
+			params[test.name] = test.value
+		}
+		header, pairs := "OAuth ", []string{}
+		for name, value := range params {
+			header += name + `="` + url.QueryEscape(value) + `",`
+			pairs = append(pairs, name+"="+strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
+		}
+		if test.query != "" {
+			pairs = append(pairs, test.query)
+		}
+		slices.Sort(pairs) // no name here begins another
+		h := hmac.New(sha256.New, []byte("secret&"))
+		h.Write([]byte("GET&https%3A%2F%2Fapi.example%2F&" + url.QueryEscape(strings.Join(pairs, "&"))))
+		r := request(t, "GET", "https://api.example/?"+test.query, "")
+		r.Header.Set("Authorization", strings.ReplaceAll(header, "+", "%20")+
+			`oauth_signature="`+url.QueryEscape(base64.StdEncoding.EncodeToString(h.Sum(nil)))+`"`)
+		err := s.Check(r, nil, day)
+		if taken := err == nil; taken != (test.want == "") || !taken && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s=%s?%s: %v, want %q", test.name, test.value, test.query, err, test.want)
 		}
 	}
 }
@@ -160,30 +269,36 @@ func TestOAuth1Forged(t *testing.T) {
 		}
 	}
 	tests := map[string]func(r *http.Request){
-		"method":               func(r *http.Request) { r.Method = "PUT" },
-		"host":                 func(r *http.Request) { r.Host = "other.example" },
-		"port":                 func(r *http.Request) { r.Host += ":8443" },
-		"scheme":               func(r *http.Request) { r.TLS = nil },
-		"path":                 func(r *http.Request) { r.URL.Path += "x" },
-		"query value":          func(r *http.Request) { r.URL.RawQuery = "script=7&deploy=1" },
-		"query on top":         func(r *http.Request) { r.URL.RawQuery += "&deploy=2" },
-		"query that is none":   func(r *http.Request) { r.URL.RawQuery += "&a=%zz" },
-		"query with oauth_":    func(r *http.Request) { r.URL.RawQuery += "&oauth_token=else" },
-		"kind of body":         func(r *http.Request) { r.Header.Set("Content-Type", "application/json") },
-		"consumer key":         replace(netsuite.ConsumerKey, "else"),
-		"token":                replace(netsuite.Token, "else"),
-		"no token":             replace(`oauth_token="`+netsuite.Token+`", `, ""),
-		"realm":                replace("_SB1", "_SB2"),
-		"no realm":             replace(`realm="1234567_SB1", `, ""),
-		"signature method":     replace("HMAC-SHA256", "HMAC-SHA1"),
-		"plain text":           replace("HMAC-SHA256", "PLAINTEXT"),
-		"version":              replace(`oauth_version="1.0"`, `oauth_version="2.0"`),
-		"timestamp":            replace(`oauth_timestamp="1440938160"`, `oauth_timestamp="1440938161"`),
-		"timestamp of a form":  replace(`oauth_timestamp="1440938160"`, `oauth_timestamp="+1440938160"`),
-		"nonce":                replace(`oauth_nonce="`, `oauth_nonce="A`),
-		"no nonce":             replace(`oauth_nonce=`, `oauth_no=`),
-		"signature":            replace(`oauth_signature="`, `oauth_signature="AAAA`),
-		"signature of a form":  replace(`%3D"`, `"`),
+		"method":              func(r *http.Request) { r.Method = "PUT" },
+		"host":                func(r *http.Request) { r.Host = "other.example" },
+		"port":                func(r *http.Request) { r.Host += ":8443" },
+		"scheme":              func(r *http.Request) { r.TLS = nil },
+		"path":                func(r *http.Request) { r.URL.Path += "x" },
+		"query value":         func(r *http.Request) { r.URL.RawQuery = "script=7&deploy=1" },
+		"query on top":        func(r *http.Request) { r.URL.RawQuery += "&deploy=2" },
+		"query that is none":  func(r *http.Request) { r.URL.RawQuery += "&a=%zz" },
+		"query with oauth_":   func(r *http.Request) { r.URL.RawQuery += "&oauth_token=else" },
+		"kind of body":        func(r *http.Request) { r.Header.Set("Content-Type", "application/json") },
+		"consumer key":        replace(netsuite.ConsumerKey, "else"),
+		"token":               replace(netsuite.Token, "else"),
+		"no token":            replace(`oauth_token="`+netsuite.Token+`", `, ""),
+		"realm":               replace("_SB1", "_SB2"),
+		"no realm":            replace(`realm="1234567_SB1", `, ""),
+		"signature method":    replace("HMAC-SHA256", "HMAC-SHA1"),
+		"plain text":          replace("HMAC-SHA256", "PLAINTEXT"),
+		"version":             replace(`oauth_version="1.0"`, `oauth_version="2.0"`),
+		"timestamp":           replace(`oauth_timestamp="1440938160"`, `oauth_timestamp="1440938161"`),
+		"timestamp of a form": replace(`oauth_timestamp="1440938160"`, `oauth_timestamp="+1440938160"`),
+		"nonce":               replace(`oauth_nonce="`, `oauth_nonce="A`),
+		"no nonce":            replace(`oauth_nonce=`, `oauth_no=`),
+		"signature":           replace(`oauth_signature="`, `oauth_signature="AAAA`),
+		"signature of a form": replace(`%3D"`, `"`),
+		"signature's last bits": func(r *http.Request) {
+			const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+			a := r.Header.Get("Authorization")
+			last := len(a) - len(`0%3D"`)
+			r.Header.Set("Authorization", a[:last]+digits[strings.IndexByte(digits, a[last])+1:][:1]+a[last+1:])
+		},
 		"no signature":         replace(`oauth_signature=`, `oauth_sign=`),
 		"a parameter on top":   replace(`oauth_nonce`, `oauth_verifier="x", oauth_nonce`),
 		"a parameter twice":    replace(`oauth_nonce`, `oauth_token="`+netsuite.Token+`", oauth_nonce`),
