@@ -436,7 +436,7 @@ func parsePair(n yamlnode.Node) (*pair, error) {
 	if err := n.Want("basic", yamlnode.Text); err != nil {
 		return nil, err
 	}
-	user, password, ok := strings.Cut(n.Text, ":")
+	user, password, ok := cutPair(n.Text)
 	if !ok {
 		return nil, n.Errorf("basic is to be name:password, each with its hole, for example $client_id:$client_secret")
 	}
@@ -448,6 +448,22 @@ func parsePair(n yamlnode.Node) (*pair, error) {
 		}
 	}
 	return nil, n.Errorf("%v", err)
+}
+
+// cutPair cuts at the first colon that does not stand in the arguments of a call.
+func cutPair(s string) (user, password string, ok bool) {
+	depth := 0
+	for i := range len(s) {
+		switch {
+		case s[i] == '(' && (depth > 0 || callAt(s, i)):
+			depth++
+		case s[i] == ')' && depth > 0:
+			depth--
+		case s[i] == ':' && depth == 0:
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
 }
 
 // parseTLS reads with which certificate, and its key, the client shows itself.
