@@ -46,6 +46,9 @@ func (d *Dialect) answer(x *Exchange, vars jeton.Vars) (a answer, err error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
+	if a.status == http.StatusNoContent {
+		a.contentType, a.body = "", nil // RFC 9110 section 15.3.5
+	}
 	err = filled(x.returnsHeaders, e, absent, func(f field, text string) error {
 		if !headerSafe(text) {
 			return fmt.Errorf("$%s holds a character that a header cannot carry", strings.Join(f.value.needs(), ", $"))
@@ -130,8 +133,10 @@ func (v value) isJSON() bool { return len(v) == 1 && v[0].fn != nil && v[0].fn.n
 
 func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if body != nil {
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
