@@ -193,9 +193,9 @@ func TestXMLRoundTrip(t *testing.T) {
 
 // TestXMLBytes has the order and the form of what is written.
 func TestXMLBytes(t *testing.T) {
-	e := xmlElem{name: "s:Envelope", attrs: [][2]string{{"xmlns:s", "urn:s"}, {"a", "<\"'&\n>"}}, kids: []xmlElem{
+	e := xmlElem{name: "s:Envelope", attrs: [][2]string{{"xmlns:s", "urn:s"}, {"a", "<\"'&\t\n>"}}, kids: []xmlElem{
 		{name: "z", text: "p&s<w>\"'é\n"}, {name: "a"}, {name: "z", text: "]]>"}}}
-	want := `<s:Envelope xmlns:s="urn:s" a="&lt;&quot;'&amp;&#xA;&gt;"><z>p&amp;s&lt;w&gt;"'é` + "\n" + `</z><a/><z>]]&gt;</z></s:Envelope>`
+	want := `<s:Envelope xmlns:s="urn:s" a="&lt;&quot;'&amp;&#x9;&#xA;&gt;"><z>p&amp;s&lt;w&gt;"'é` + "\n" + `</z><a/><z>]]&gt;</z></s:Envelope>`
 	got, err := e.append(nil)
 	if err != nil || string(got) != want {
 		t.Errorf("%v\n got %s\nwant %s", err, got, want)
