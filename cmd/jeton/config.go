@@ -28,6 +28,10 @@ type config struct {
 	broker  *brokerConfig
 	console *consoleConfig
 	traces  *tracesConfig
+
+	dialects  string     // folder of the user's dialects, as written; empty: none
+	catalogue *catalogue // of the dialects that the file refers to
+	src       []byte     // the text of the file, as long as the dialects that it names may change; nil: they ship
 }
 
 type issuerConfig struct {
@@ -88,12 +92,6 @@ func (c *consoleConfig) defaultURL(listen string) string {
 
 // consolePath is where the console stands on its listener.
 const consolePath = "/console"
-
-// A dialectRef names a dialect that ships with jeton, or a file.
-type dialectRef struct {
-	text string
-	*dialect.Dialect
-}
 
 // An address is where a part listens: host:port, or unix:PATH.
 type address struct {

@@ -101,6 +101,9 @@ func (c *config) tree() yaml.MapSlice {
 	if len(c.seal) > 0 {
 		t = append(t, yaml.MapItem{Key: "seal", Value: referenceTree(c.seal)})
 	}
+	if c.dialects != "" {
+		t = append(t, yaml.MapItem{Key: "dialects", Value: c.dialects})
+	}
 	if c.issuer != nil {
 		t = append(t, yaml.MapItem{Key: "issuer", Value: c.issuer.tree()})
 	}

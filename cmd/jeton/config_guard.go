@@ -244,11 +244,11 @@ func (p *parser) remote(n, at yamlnode.Node, what string) *remoteConfig {
 	if _, ok := n.Get("dialect"); ok {
 		c.dialect = p.dialect(n, at, what)
 	} else {
-		d, err := loadDialect("oauth2", p.path)
+		ref, err := p.catalogue.load("oauth2")
 		if err != nil {
 			p.fail(at, "%v", err)
 		}
-		c.dialect = dialectRef{"oauth2", d}
+		c.dialect = ref
 	}
 	if v, ok := n.Get("key"); ok {
 		c.key = p.reference(v)

@@ -34,6 +34,7 @@ func named(values *schema) *schema { return mapOf(aName, values) }
 var configKeys = keySet{
 	{"store", anyOf(aStore, storeMap), "Where state is kept. memory (the default) forgets at exit; sqlite:PATH is one machine; postgres:// is many machines; redis://, etcd://, vault:// and kubernetes:// are for brokers of many machines. A mapping adds a password and certificates.", false},
 	{"seal", references, "The sealing key, as a reference; every store but memory needs one. Of a list, the first key seals and all open. `jeton config new-key` makes one.", false},
+	{"dialects", aPath, "A folder with dialect files of one's own, NAME.yaml. Those that accounts and realms use are read again when they change.", false},
 	{"issuer", object(issuerKeys), "The authorization server: realms that give tokens out.", false},
 	{"guard", object(guardKeys), "What stands in front of APIs and lets calls with a good token through.", false},
 	{"broker", object(brokerKeys), "What logs in to vendors and shares their tokens with local programs.", false},

@@ -2,15 +2,12 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jetonhq/jeton/broker"
 	"github.com/jetonhq/jeton/dialect"
-	"github.com/jetonhq/jeton/dialects"
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
@@ -20,7 +17,7 @@ type parser struct {
 	dir  string // where relative paths start
 	errs []error
 
-	dialects map[string]*dialect.Dialect // :: as written -> read already; accounts share them
+	catalogue *catalogue
 }
 
 // maxConfig bounds a configuration file, in bytes. A hundred thousand accounts
@@ -31,19 +28,25 @@ const maxConfig = 64 << 20
 // without quotes, though every store is written as a URL.
 var memoryColon = regexp.MustCompile(`(?m)^(\s*store:\s+memory):[ \t]*(#.*)?$`)
 
+// readConfig reads the text of a configuration file.
+func readConfig(file string, src []byte) (yamlnode.Node, error) {
+	return yamlnode.ParseUpTo(maxConfig, file, memoryColon.ReplaceAll(src, []byte("$1 $2")))
+}
+
 func parseConfig(file, dir string, src []byte) (*config, error) {
-	root, err := yamlnode.ParseUpTo(maxConfig, file, memoryColon.ReplaceAll(src, []byte("$1 $2")))
+	root, err := readConfig(file, src)
 	if err != nil {
 		return nil, err
 	}
 	if root.Kind == yamlnode.Null {
 		return nil, root.Errorf("the file declares nothing; it wants at least one of issuer, guard, broker")
 	}
-	p := &parser{dir: dir, dialects: map[string]*dialect.Dialect{}}
+	p := &parser{dir: dir}
 	c := &config{file: file, store: storeURL{kind: "memory"}}
 	if !p.mapping(root, "the file", configKeys.names()...) {
 		return nil, errors.Join(p.errs...)
 	}
+	p.ownDialects(root, c) // first: the others refer to them
 	for _, pair := range root.Pairs {
 		n := pair.Value
 		switch pair.Key.Text {
@@ -69,7 +72,53 @@ func parseConfig(file, dir string, src []byte) (*config, error) {
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}
+	if c.dialects != "" || slices.ContainsFunc(c.dialectRefs(), func(r dialectRef) bool { return r.src != "" }) {
+		c.src = src
+	}
 	return c, nil
+}
+
+// ownDialects reads the folder of the user's dialects.
+func (p *parser) ownDialects(root yamlnode.Node, c *config) {
+	dir := ""
+	v, ok := root.Get("dialects")
+	if ok && p.want(v, "dialects", yamlnode.Text) {
+		c.dialects, dir = v.Text, p.path(v.Text)
+		if v.Text == "" {
+			p.fail(v, "dialects is to be a folder")
+		}
+	}
+	var err error
+	p.catalogue, err = readCatalogue(dir, p.path)
+	c.catalogue = p.catalogue
+	if err != nil && len(p.catalogue.bad) == 0 {
+		err = v.Errorf("%v", err)
+	}
+	if err != nil {
+		p.errs = append(p.errs, err)
+	}
+}
+
+// dialectRefs lists the dialects that the file refers to, those of realms first.
+func (c *config) dialectRefs() (list []dialectRef) {
+	if c.issuer != nil {
+		for _, r := range c.issuer.realms {
+			list = append(list, r.dialect)
+		}
+	}
+	if c.guard != nil {
+		for _, u := range c.guard.upstreams {
+			if u.from != nil {
+				list = append(list, u.from.dialect)
+			}
+		}
+	}
+	if c.broker != nil {
+		for _, a := range c.broker.accounts {
+			list = append(list, a.dialect)
+		}
+	}
+	return list
 }
 
 // together checks what only the whole file can tell.
@@ -247,7 +296,7 @@ func (p *parser) account(pair yamlnode.Pair) accountConfig {
 		return a
 	}
 	d := a.dialect.Dialect
-	if a.origin == nil && needsOrigin(d) {
+	if a.origin == nil && d.NeedsOrigin() {
 		p.fail(pair.Key, "%s: the dialect %s names no host; add `origin: URL`", what, a.dialect.text)
 	}
 	valid := append(accountKeys.names(), accountVars(d)...)
@@ -328,48 +377,21 @@ func (p *parser) reference(n yamlnode.Node) reference {
 	return r
 }
 
-// dialect loads the dialect of a realm or an account.
+// dialect finds the dialect of a realm or an account.
 func (p *parser) dialect(n, at yamlnode.Node, what string) dialectRef {
 	text := p.text(n, at, what, "dialect")
-	if text == "" {
-		return dialectRef{}
+	if text == "" || p.catalogue.bad[text] != nil { // that was told
+		return dialectRef{text: text}
 	}
-	if d := p.dialects[text]; d != nil {
-		return dialectRef{text, d}
-	}
-	d, err := loadDialect(text, p.path)
-	if err == nil {
-		p.dialects[text] = d
-	} else {
+	ref, err := p.catalogue.load(text)
+	if err != nil {
 		v, _ := n.Get("dialect")
 		if _, positioned := errors.AsType[*yamlnode.Error](err); positioned {
 			p.errs = append(p.errs, err)
 		} else {
 			p.fail(v, "%v", err)
 		}
+		return dialectRef{text: text}
 	}
-	return dialectRef{text, d}
-}
-
-// loadDialect loads a dialect by name, or from a file if it looks like a path.
-func loadDialect(text string, path func(string) string) (*dialect.Dialect, error) {
-	if !isPath(text) {
-		return dialects.Load(text)
-	}
-	file := path(text)
-	src, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("the dialect file %s cannot be read: %w", file, reason(err))
-	}
-	return dialect.Extend(file, src, shipped)
-}
-
-// shipped returns the file of a dialect that ships with jeton.
-func shipped(name string) (file string, src []byte, err error) {
-	src, err = dialects.Source(name)
-	return name + ".yaml", src, err
-}
-
-func isPath(text string) bool {
-	return strings.ContainsRune(text, '/') || strings.HasSuffix(text, ".yaml") || strings.HasSuffix(text, ".yml")
+	return ref
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -20,12 +22,13 @@ import (
 )
 
 func (a *app) dialectCommand() *cobra.Command {
+	named := func(c *cobra.Command) bool { return c.Flags().Changed("config") || os.Getenv("JETON_CONFIG") != "" }
 	return group(&cobra.Command{Use: "dialect", Short: "List, show and check the descriptions of vendors"},
 		a.jsonFlag(&cobra.Command{
 			Use:   "list",
-			Short: "List the dialects that ship with jeton",
+			Short: "List the dialects that ship with jeton, and those of the configuration",
 			Args:  cobra.NoArgs,
-			RunE:  func(*cobra.Command, []string) error { return a.listDialects() },
+			RunE:  func(c *cobra.Command, _ []string) error { return a.listDialects(named(c)) },
 		}),
 		&cobra.Command{
 			Use:               "show NAME|FILE",
@@ -33,13 +36,13 @@ func (a *app) dialectCommand() *cobra.Command {
 			Long:              "Prints a dialect's file and then the requests that an account sends, with $name where\na value goes.",
 			Args:              cobra.ExactArgs(1),
 			ValidArgsFunction: completeDialects,
-			RunE:              func(_ *cobra.Command, args []string) error { return a.showDialect(args[0]) },
+			RunE:              func(c *cobra.Command, args []string) error { return a.showDialect(named(c), args[0]) },
 		},
 		&cobra.Command{
 			Use:   "check FILE...",
 			Short: "Say what is wrong with dialect files, if anything",
 			Args:  cobra.MinimumNArgs(1),
-			RunE:  func(_ *cobra.Command, args []string) error { return a.checkDialects(args) },
+			RunE:  func(c *cobra.Command, args []string) error { return a.checkDialects(named(c), args) },
 		})
 }
 
@@ -47,40 +50,67 @@ func completeDialects(*cobra.Command, []string, string) ([]string, cobra.ShellCo
 	return dialects.Names(), cobra.ShellCompDirectiveDefault
 }
 
-func (a *app) listDialects() error {
+func (a *app) listDialects(named bool) error {
 	type entry struct {
 		Name  string   `json:"name"`
 		Login string   `json:"login"`
 		Wants []string `json:"wants"`
+		File  string   `json:"file,omitempty"`
+	}
+	all, wrong := a.catalogue(named)
+	if all == nil {
+		return wrong
 	}
 	var list []entry
 	rows := [][]string{{"NAME", "LOGIN", "AN ACCOUNT GIVES"}}
-	for _, name := range dialects.Names() {
-		d, err := dialects.Load(name)
+	if all.dir != "" {
+		rows[0] = append(rows[0], "FILE")
+	}
+	for _, name := range all.names() {
+		if all.bad[name] != nil {
+			continue
+		}
+		d, err := all.load(name)
 		if err != nil {
 			return err
 		}
-		r, err := example(d, d.Login)
-		if err != nil {
-			return err
-		}
-		e := entry{name, r.Method + " " + exampleURL(r), d.LoginVars()}
+		e := entry{name, loginOf(d.Dialect), d.LoginVars(), all.own[name].file}
 		list = append(list, e)
-		rows = append(rows, []string{e.Name, e.Login, strings.Join(e.Wants, " ")})
+		rows = append(rows, []string{e.Name, e.Login, strings.Join(e.Wants, " "), e.File}[:len(rows[0])])
 	}
+	write := func() error { return a.writeTable(rows) }
 	if a.json {
-		return a.writeJSON(list)
+		write = func() error { return a.writeJSON(list) }
 	}
-	return a.writeTable(rows)
+	return errors.Join(write(), wrong)
 }
 
-func (a *app) checkDialects(files []string) error {
+// loginOf says in a line how one logs in.
+func loginOf(d *dialect.Dialect) string {
+	switch {
+	case d.Minted():
+		return "none: the token is made here"
+	case d.Tokenless():
+		return "none: every call proves itself"
+	}
+	first := d.Sequence()[0]
+	if r, err := example(d, first); err == nil {
+		return r.Method + " " + exampleURL(r)
+	}
+	return first.Method + " " + first.URL()
+}
+
+func (a *app) checkDialects(named bool, files []string) error {
+	all, err := a.catalogue(named)
+	if all == nil {
+		return err
+	}
 	var wrong []string
 	for _, file := range files {
 		if !isPath(file) {
 			file = "./" + file // here a name is a file, never one that ships
 		}
-		d, err := loadDialect(file, asWritten)
+		d, err := all.load(file)
 		if err != nil {
 			wrong = append(wrong, err.Error())
 			continue
@@ -96,55 +126,53 @@ func (a *app) checkDialects(files []string) error {
 	return nil
 }
 
-func asWritten(path string) string { return path }
-
-func (a *app) showDialect(name string) error {
-	d, err := loadDialect(name, asWritten)
+func (a *app) showDialect(named bool, name string) error {
+	all, err := a.catalogue(named)
+	if all == nil {
+		return err
+	}
+	d, err := all.load(name)
 	if err != nil {
 		return err
 	}
-	src, err := readDialect(name)
+	src, err := all.source(name)
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
 	b.Write(src)
-	exchanges := []struct {
-		title string
-		x     *dialect.Exchange
-	}{{"log in", d.Login}}
+	login := d.Sequence()
+	for i, x := range login {
+		title := "log in"
+		if len(login) > 1 {
+			title += fmt.Sprintf(", step %d", i+1)
+		}
+		writeExchange(&b, title, d.Dialect, x)
+	}
 	for _, x := range d.Refresh {
 		title := "refresh"
 		if x.When != "" {
 			title += ", while the token is " + x.When
 		}
-		exchanges = append(exchanges, struct {
-			title string
-			x     *dialect.Exchange
-		}{title, x})
+		writeExchange(&b, title, d.Dialect, x)
 	}
-	for _, e := range exchanges {
-		r, err := example(d, e.x)
-		if err != nil {
-			return err
-		}
-		writeExample(&b, e.title, r)
+	if r, err := exampleCall(d.Dialect); err == nil {
+		writeExample(&b, "call", r)
+	} else {
+		fmt.Fprintf(&b, "\n# call\nGET %s/...\n", strings.TrimSuffix(d.Call.URL(), "/"))
 	}
-	r, err := exampleCall(d)
-	if err != nil {
-		return err
-	}
-	writeExample(&b, "call", r)
 	_, err = io.WriteString(a.out, b.String())
 	return err
 }
 
-// readDialect returns the text of a dialect, by name or from a file.
-func readDialect(name string) ([]byte, error) {
-	if !isPath(name) {
-		return dialects.Source(name)
+// writeExchange writes the example of an exchange or, where one cannot be made
+// of placeholders, such as a signature, where it goes.
+func writeExchange(b *strings.Builder, title string, d *dialect.Dialect, x *dialect.Exchange) {
+	if r, err := example(d, x); err == nil {
+		writeExample(b, title, r)
+		return
 	}
-	return os.ReadFile(name)
+	fmt.Fprintf(b, "\n# %s\n%s %s\n", title, x.Method, x.URL())
 }
 
 // placeholder stands for a hole in an example. It has no character that any
@@ -164,16 +192,10 @@ func examples(d *dialect.Dialect, holes []string) jeton.Vars {
 	return vars
 }
 
-// needsOrigin reports whether the dialect names no host of its own.
-func needsOrigin(d *dialect.Dialect) bool {
-	_, err := d.WriteRequest(context.Background(), d.Login, nil, examples(d, d.LoginVars()))
-	return err != nil
-}
-
 // example writes a request of the dialect with placeholders for what an account
-// must give and what logins answer.
+// must give, what logins answer and what the client makes.
 func example(d *dialect.Dialect, x *dialect.Exchange) (*http.Request, error) {
-	vars := examples(d, append(d.LoginVars(), "access_token", "refresh_token"))
+	vars := examples(d, slices.Concat(x.Holes(), d.LoginVars(), []string{"access_token", "refresh_token"}))
 	return d.WriteRequest(context.Background(), x, exampleOrigin(d), vars)
 }
 
@@ -219,7 +241,7 @@ func writeExample(b *strings.Builder, title string, r *http.Request) {
 
 // exampleOrigin stands for the host that an account is to give.
 func exampleOrigin(d *dialect.Dialect) *url.URL {
-	if !needsOrigin(d) {
+	if !d.NeedsOrigin() {
 		return nil
 	}
 	return &url.URL{Scheme: "https", Host: placeholder("origin")}

@@ -41,11 +41,15 @@ func (a *app) guards(t *guardTarget) (map[string]*guard.Guard, error) {
 		return nil, usagef("--upstream is for a configuration, --dialect for none: give one of them")
 	}
 	if t.dialect != "" {
-		d, err := loadDialect(t.dialect, asWritten)
+		all, err := readCatalogue("", asWritten) // without a configuration
 		if err != nil {
 			return nil, err
 		}
-		return map[string]*guard.Guard{d.Name: {Dialect: d}}, nil
+		ref, err := all.load(t.dialect)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]*guard.Guard{ref.Name: {Dialect: ref.Dialect}}, nil
 	}
 	c, err := a.config()
 	if err != nil {

@@ -234,6 +234,7 @@ traces: {otlp: "https://otlp.example.com", headers: {authorization: env:T}, samp
 const fullIssuer = `
 store: {url: "postgres://jeton@db/jeton"}
 seal: file:seal.key
+dialects: own
 issuer:
   listen: 127.0.0.1:8080
   url: https://auth.example.com
@@ -275,7 +276,7 @@ var onlyTheParser = regexp.MustCompile(`^(` + strings.Join([]string{
 	`remove /broker/listen`, // mode goes with a socket
 	`(set|remove) /broker/mode.*`,
 	`remove /guard/upstreams/[a-z]+/at`, // two would stand at one place
-	`set .*/dialect to string`, `set .*/(schema|persisted) to string`,
+	`set .*/dialect to string`, `set .*/(schema|persisted|dialects) to string`,
 	`(add to|set|remove) /broker/accounts/support(/username|/password)?( to .*)?`,  // the dialect says which there are
 	`(add to|set|remove) /guard/upstreams/chat/(permissions|graphql/fields)(/.*)?`, // so it does of resources and scopes
 }, "|") + `)$`)
@@ -293,6 +294,9 @@ func TestSchemaIsTheParser(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "own"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	parse := func(src []byte) error {
 		_, err := parseConfig("jeton.yaml", dir, src)
