@@ -18,6 +18,16 @@ type certified struct {
 // maxCertified bounds how many are kept; a rotated certificate is a new one.
 const maxCertified = 256
 
+// A Certifier is a transport that can show a client certificate. [Broker.HTTP]
+// need not be one: an [*http.Transport] is cloned.
+type Certifier interface {
+	http.RoundTripper
+
+	// WithCertificate returns a transport that shows the certificate and is
+	// else as this one.
+	WithCertificate(c tls.Certificate) http.RoundTripper
+}
+
 // transport returns how a vendor is reached by whom shows a certificate: the
 // broker's own transport with that certificate, or as it is if there is none.
 // The error is one of the certificate's.
@@ -25,9 +35,12 @@ func (b *Broker) transport(c *tls.Certificate, err error) (http.RoundTripper, er
 	if c == nil || err != nil {
 		return b.HTTP, err
 	}
+	if other, ok := b.HTTP.(Certifier); ok {
+		return other.WithCertificate(*c), nil
+	}
 	own, ok := b.HTTP.(*http.Transport)
 	if !ok {
-		return nil, errors.New("broker: the transport cannot show a client certificate; use an *http.Transport")
+		return nil, errors.New("broker: the transport cannot show a client certificate; use an *http.Transport or a Certifier")
 	}
 	digest := sha256.Sum256(c.Certificate[0])
 	b.certified.mu.Lock()

@@ -174,7 +174,9 @@ func instants(format func(time.Time) string, parse func(string) (time.Time, erro
 
 func epoch(unit time.Duration) function {
 	f := instants(
-		func(t time.Time) string { return strconv.FormatInt(t.Unix()*int64(time.Second/unit)+int64(t.Nanosecond())/int64(unit), 10) },
+		func(t time.Time) string {
+			return strconv.FormatInt(t.Unix()*int64(time.Second/unit)+int64(t.Nanosecond())/int64(unit), 10)
+		},
 		func(s string) (time.Time, error) {
 			n, err := strconv.ParseInt(s, 10, 64)
 			per := int64(time.Second / unit)

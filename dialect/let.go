@@ -209,7 +209,6 @@ type Received struct {
 
 	dialect     *Dialect
 	proofs      []proof
-	signed      *signer
 	certificate *pair  // of the client; nil: none is asked for
 	peer        []byte // DER of the certificate that the client has shown; nil: none
 	replay      func(e *env) error

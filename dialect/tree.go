@@ -210,6 +210,9 @@ func (e *fieldError) Error() string { return e.field + " " + e.problem }
 func (t *tree) read(doc any, path string, how reading, into *bound, fits *int) error {
 	switch t.kind {
 	case treeObject:
+		if how.text {
+			doc = asElement(doc)
+		}
 		object, ok := doc.(map[string]any)
 		if !ok {
 			return &fieldError{name(path), "is to be a JSON object", false}
@@ -231,6 +234,9 @@ func (t *tree) read(doc any, path string, how reading, into *bound, fits *int) e
 		return wrong
 	case treeList:
 		list, ok := doc.([]any)
+		if how.text && !ok {
+			list, ok = []any{doc}, true // an element that is repeated once
+		}
 		if !ok || len(list) < len(t.kids) {
 			return &fieldError{name(path), fmt.Sprintf("is to be a list of at least %d", len(t.kids)), false}
 		}
@@ -242,6 +248,15 @@ func (t *tree) read(doc any, path string, how reading, into *bound, fits *int) e
 		return nil
 	}
 	return t.readScalar(doc, path, how, into, fits)
+}
+
+// asElement is an XML element as a template with fields has it: one with nothing
+// but text may have attributes that are left out.
+func asElement(doc any) any {
+	if text, ok := doc.(string); ok {
+		return map[string]any{"#text": text}
+	}
+	return doc
 }
 
 func (t *tree) readScalar(doc any, path string, how reading, into *bound, fits *int) error {

@@ -2,11 +2,14 @@ package dialect
 
 import (
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/jetonhq/jeton"
 )
 
 func TestParseXML(t *testing.T) {
@@ -269,4 +272,27 @@ func xmlLevels(v any) int {
 		}
 	}
 	return most + 1
+}
+
+// TestXMLTrees: what a template writes it reads back, also where an element is
+// repeated once, has nothing but text, or lacks its attribute.
+func TestXMLTrees(t *testing.T) {
+	for _, src := range []string{
+		"{r: {item: [{id: $client_id}]}}", "{r: {'#text': $client_id}}", "{r: {'@id': $scope, '#text': $client_id}}", "{r: {a: {'@id': $client_id}, b: x}}",
+	} {
+		file := "dialect: x\ntoken:\n  POST: https://x.example/t\n  xml: " + src + "\n  returns: {t: $access_token}\ncall: https://x.example\n"
+		d, err := Parse("x.yaml", []byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := d.WriteRequest(t.Context(), d.Login, nil, jeton.Vars{"client_id": "c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(r.Body)
+		m, err := d.ReadRequest(r, body)
+		if err != nil || m.Vars["client_id"] != "c" {
+			t.Errorf("%s: %s is read as %v, %v", src, body, m, err)
+		}
+	}
 }

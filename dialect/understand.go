@@ -1,0 +1,161 @@
+package dialect
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/jetonhq/jeton/strictjson"
+)
+
+// An AnswerField is one place of an answer, as the dialect has it and as it came.
+type AnswerField struct {
+	Place string // "access_token", "data.token", "header x-auth", "cookie sid", "body"
+	Want  string // as the dialect has it: "$access_token", "Bearer"; empty: the dialect has nothing there
+	Got   string // what came, without showing it where it may be secret; empty: nothing came
+	Fits  bool   // what came can be read as the dialect says
+	Fixed bool   // the dialect has fixed text there, which a client does not look at
+}
+
+// Understand lays an answer beside what the dialect says of it, for somebody who
+// writes a dialect: first what the dialect has, in its order, then what else
+// came. No value is shown that may be secret: of a text its length is, but for
+// numbers, truth values, and what fills a public variable.
+func (d *Dialect) Understand(x *Exchange, status int, header http.Header, body []byte) []AnswerField {
+	var list []AnswerField
+	for _, f := range x.returnsHeaders {
+		list = append(list, d.field("header "+f.name, f.value, header.Get(f.name)))
+	}
+	for _, f := range x.setCookie {
+		got := ""
+		for _, c := range (&http.Response{Header: header}).Cookies() {
+			if c.Name == f.name {
+				got = c.Value
+			}
+		}
+		list = append(list, d.field("cookie "+f.name, f.value, got))
+	}
+	if x.returns != nil && x.returns.kind == treeText {
+		return append(list, d.field("body", x.returns.value, strings.TrimSpace(string(body))))
+	}
+	t := x.returns
+	var doc any
+	var err error
+	if x.returnsXML != nil {
+		t = x.returnsXML
+		doc, err = parseXML(body)
+	} else {
+		doc, err = strictjson.Parse(body)
+	}
+	if err != nil {
+		return append(list, AnswerField{Place: "body", Want: "a document", Got: fmt.Sprintf("(%d bytes that are none: %v)", len(body), err)})
+	}
+	seen := map[string]bool{}
+	for _, o := range []*tree{t, x.ok} {
+		o.understood("", doc, func(place string, t *tree, got any) {
+			if !seen[place] {
+				seen[place] = true
+				list = append(list, d.leaf(place, t, got))
+			}
+		})
+	}
+	var rest []AnswerField
+	leaves("", doc, func(place string, got any) {
+		if !seen[place] {
+			rest = append(rest, AnswerField{Place: place, Got: shown(got, false)})
+		}
+	})
+	slices.SortFunc(rest, func(a, b AnswerField) int { return strings.Compare(a.Place, b.Place) })
+	return append(list, rest...)
+}
+
+func (d *Dialect) field(place string, v value, got string) AnswerField {
+	f := AnswerField{Place: place, Want: v.String(), Fixed: !v.variable()}
+	if got != "" {
+		f.Got, f.Fits = shown(got, d.shows(v)), v.read(got, newBound())
+	}
+	return f
+}
+
+func (d *Dialect) leaf(place string, t *tree, got any) AnswerField {
+	f := AnswerField{Place: place, Want: t.raw, Fixed: t.kind == treeLiteral || !t.value.variable()}
+	if t.kind == treeText {
+		f.Want = t.value.String()
+	}
+	if got == nil {
+		return f
+	}
+	fits := 0
+	f.Got = shown(got, t.kind == treeLiteral || d.shows(t.value))
+	f.Fits = t.read(got, "", reading{optional: func(string) bool { return true }}, newBound(), &fits) == nil
+	return f
+}
+
+// shows reports whether everything that stands for the value is public.
+func (d *Dialect) shows(v value) bool {
+	for _, hole := range v.holes() {
+		if !d.Public(hole) && hole != "expires_at" && hole != "refresh_expires_in" {
+			return false
+		}
+	}
+	return true
+}
+
+// shown is a value, or its form where it may be secret.
+func shown(got any, public bool) string {
+	switch got := got.(type) {
+	case string:
+		if public && len(got) <= 200 {
+			return got
+		}
+		return fmt.Sprintf("(text of %d characters)", len(got))
+	case json.Number, bool:
+		return fmt.Sprint(got)
+	case nil:
+		return "null"
+	case []any:
+		return fmt.Sprintf("(list of %d)", len(got))
+	}
+	return "(object)"
+}
+
+// understood calls f for every leaf of the template, with what stands there.
+func (t *tree) understood(place string, doc any, f func(place string, t *tree, got any)) {
+	switch {
+	case t == nil:
+	case t.kind == treeObject:
+		object, _ := doc.(map[string]any)
+		for i, key := range t.keys {
+			t.kids[i].understood(join(place, key), object[key], f)
+		}
+	case t.kind == treeList:
+		list, _ := doc.([]any)
+		for i, kid := range t.kids {
+			var item any
+			if i < len(list) {
+				item = list[i]
+			}
+			kid.understood(fmt.Sprintf("%s[%d]", place, i), item, f)
+		}
+	default:
+		f(name(place), t, doc)
+	}
+}
+
+// leaves calls f for every text, number and truth value of a document.
+func leaves(place string, doc any, f func(place string, got any)) {
+	switch doc := doc.(type) {
+	case map[string]any:
+		for key, inner := range doc {
+			leaves(join(place, key), inner, f)
+		}
+	case []any:
+		for i, inner := range doc {
+			leaves(fmt.Sprintf("%s[%d]", place, i), inner, f)
+		}
+	default:
+		f(name(place), doc)
+	}
+}
