@@ -25,7 +25,7 @@ func TestLaws(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const rounds = 150
+			const rounds = 50
 			r := law.Check(d, rounds, 1)
 			if err := r.Err(); err != nil {
 				t.Fatal(err)

@@ -237,10 +237,14 @@ func (t *tree) read(doc any, path string, how reading, into *bound, fits *int) e
 		if how.text && !ok {
 			list, ok = []any{doc}, true // an element that is repeated once
 		}
-		if !ok || len(list) < len(t.kids) {
-			return &fieldError{name(path), fmt.Sprintf("is to be a list of at least %d", len(t.kids)), false}
+		kids := t.kids
+		if ok && len(list) < len(kids) {
+			kids = slices.DeleteFunc(slices.Clone(kids), func(kid *tree) bool { return kid.mayBeAbsent(how) })
 		}
-		for i, kid := range t.kids {
+		if !ok || len(list) < len(kids) {
+			return &fieldError{name(path), fmt.Sprintf("is to be a list of at least %d", len(kids)), false}
+		}
+		for i, kid := range kids {
 			if err := kid.read(list[i], fmt.Sprintf("%s[%d]", path, i), how, into, fits); err != nil {
 				return err
 			}
@@ -299,17 +303,23 @@ func (t *tree) readScalar(doc any, path string, how reading, into *bound, fits *
 
 // absent returns an error if the field may not be left out.
 func (t *tree) absent(field string, how reading) error {
-	holes := t.holes()
-	if t.kind == treeLiteral && t.raw == "null" {
-		return nil
-	}
-	if !how.literals && len(holes) == 0 {
-		return nil
-	}
-	if len(holes) > 0 && !slices.ContainsFunc(holes, func(h string) bool { return !how.optional(h) }) {
+	if t.mayBeAbsent(how) || !how.literals && len(t.holes()) == 0 {
 		return nil
 	}
 	return &fieldError{field, "is missing", false}
+}
+
+// mayBeAbsent reports whether whoever writes the field leaves it out when there
+// is nothing to write, or writes what counts as nothing.
+func (t *tree) mayBeAbsent(how reading) bool {
+	if t.kind == treeLiteral {
+		return t.raw == "null"
+	}
+	if fixed, ok := t.value.literal(); ok && t.kind == treeText {
+		return fixed == ""
+	}
+	holes := t.holes()
+	return len(holes) > 0 && !slices.ContainsFunc(holes, func(h string) bool { return !how.optional(h) })
 }
 
 func name(path string) string {
