@@ -49,6 +49,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"limit":            "",
 	"audit":            "",
 	"dialect":          ". dialect/sign strictjson yamlnode",
+	"dialect/corpus":   ". dialect dialect/law",
 	"dialect/law":      ". dialect",
 	"dialect/sign":     "jws strictjson",
 	"dialects":         "dialect yamlnode",
@@ -63,7 +64,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -43,7 +43,8 @@ func (a *app) dialectCommand() *cobra.Command {
 			Short: "Say what is wrong with dialect files, if anything",
 			Args:  cobra.MinimumNArgs(1),
 			RunE:  func(c *cobra.Command, args []string) error { return a.checkDialects(named(c), args) },
-		})
+		},
+		a.dialectCoverageCommand())
 }
 
 func completeDialects(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
