@@ -51,6 +51,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"dialect":          ". dialect/sign strictjson yamlnode",
 	"dialect/corpus":   ". dialect dialect/law",
 	"dialect/law":      ". dialect",
+	"dialect/learn":    ". dialect yamlnode",
 	"dialect/sign":     "jws strictjson",
 	"dialects":         "dialect yamlnode",
 	"keys":             ". jws store strictjson",
@@ -64,7 +65,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"broker":           ". dialect sink store strictjson",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialect/learn dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 
