@@ -93,7 +93,7 @@ func (d *Dialect) answer(x *Exchange, vars jeton.Vars) (a answer, err error) {
 func filled(fields []field, e *env, absent func(string) bool, f func(field, string) error) error {
 	for _, field := range fields {
 		text, err := field.value.fill(e)
-		if missing, ok := errors.AsType[missingError](err); ok && absent(missing.hole) {
+		if _, missing := errors.AsType[missingError](err); missing && field.value.leftOut(absent) {
 			continue
 		}
 		if err == nil {

@@ -334,7 +334,7 @@ func readField(f field, values url.Values, optional func(string) bool, into *bou
 	list := values[f.name]
 	fixed, literal := f.value.literal()
 	switch {
-	case len(list) == 0 && !literal && !slices.ContainsFunc(f.value.holes(), func(h string) bool { return !optional(h) }):
+	case len(list) == 0 && f.value.leftOut(optional):
 		return nil
 	case len(list) == 0:
 		return jeton.Refuse(jeton.InvalidRequest, f.name+" is missing")

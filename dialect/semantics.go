@@ -507,7 +507,7 @@ func (x *Exchange) shape(d *Dialect) map[string]string {
 	add := func(where string, list []field) {
 		for _, f := range list {
 			text, _ := f.value.literal()
-			if holes := f.value.holes(); len(holes) == 0 || slices.ContainsFunc(holes, func(h string) bool { return !d.optional(h) }) {
+			if !f.value.leftOut(d.optional) {
 				shape[where+f.name] = text
 			}
 		}

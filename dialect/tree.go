@@ -166,7 +166,7 @@ func (t *tree) fill(b []byte, vars *env, optional func(hole string) bool) ([]byt
 			b = append(b, ':')
 		}
 		next, err := kid.fill(b, vars, optional)
-		if missing, ok := errors.AsType[missingError](err); ok && kid.kind == treeText && optional(missing.hole) {
+		if _, missing := errors.AsType[missingError](err); missing && kid.leftOut(optional) {
 			b = b[:start]
 			continue
 		}
@@ -239,7 +239,7 @@ func (t *tree) read(doc any, path string, how reading, into *bound, fits *int) e
 		}
 		kids := t.kids
 		if ok && len(list) < len(kids) {
-			kids = slices.DeleteFunc(slices.Clone(kids), func(kid *tree) bool { return kid.mayBeAbsent(how) })
+			kids = slices.DeleteFunc(slices.Clone(kids), func(kid *tree) bool { return kid.leftOut(how.optional) })
 		}
 		if !ok || len(list) < len(kids) {
 			return &fieldError{name(path), fmt.Sprintf("is to be a list of at least %d", len(kids)), false}
@@ -303,23 +303,31 @@ func (t *tree) readScalar(doc any, path string, how reading, into *bound, fits *
 
 // absent returns an error if the field may not be left out.
 func (t *tree) absent(field string, how reading) error {
-	if t.mayBeAbsent(how) || !how.literals && len(t.holes()) == 0 {
+	if t.mayBeAbsent(how) {
 		return nil
 	}
 	return &fieldError{field, "is missing", false}
 }
 
-// mayBeAbsent reports whether whoever writes the field leaves it out when there
-// is nothing to write, or writes what counts as nothing.
+// mayBeAbsent reports whether a document is as good without the field: nothing
+// has to be in it. Of an answer nobody looks at what is fixed.
 func (t *tree) mayBeAbsent(how reading) bool {
-	if t.kind == treeLiteral {
-		return t.raw == "null"
+	fixed, literal := t.value.literal()
+	switch {
+	case t.kind == treeLiteral:
+		return t.raw == "null" || !how.literals
+	case t.kind == treeText && literal:
+		return fixed == "" || !how.literals
+	case t.kind == treeText:
+		return t.leftOut(how.optional)
 	}
-	if fixed, ok := t.value.literal(); ok && t.kind == treeText {
-		return fixed == ""
-	}
-	holes := t.holes()
-	return len(holes) > 0 && !slices.ContainsFunc(holes, func(h string) bool { return !how.optional(h) })
+	return (len(t.kids) > 0 || !how.literals) && !slices.ContainsFunc(t.kids, func(kid *tree) bool { return !kid.mayBeAbsent(how) })
+}
+
+// leftOut reports whether whoever writes the document leaves the text out when
+// its holes have no values.
+func (t *tree) leftOut(optional func(hole string) bool) bool {
+	return t.kind == treeText && t.value.leftOut(optional)
 }
 
 func name(path string) string {

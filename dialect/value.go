@@ -248,6 +248,20 @@ func appendNew(names []string, more ...string) []string {
 	return names
 }
 
+// leftOut reports whether a field is left out when the holes of the value have
+// no values: all of them may be absent, and nothing in it is a proof, which an
+// absent field would spare whoever forges the message.
+func (v value) leftOut(optional func(hole string) bool) bool {
+	holes, kept := 0, false
+	v.each(func(p *part, _ bool) {
+		kept = kept || p.fn != nil && p.fn.kind == isDigest || p.hole != "" && !optional(p.hole)
+		if p.hole != "" {
+			holes++
+		}
+	})
+	return holes > 0 && !kept
+}
+
 // literal returns the text of a value without holes and calls.
 func (v value) literal() (string, bool) {
 	s := ""
