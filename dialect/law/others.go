@@ -143,11 +143,14 @@ func (c *checker) forgeCall(shape dialect.Shape, w wire, vars jeton.Vars) {
 	if len(places) == 0 {
 		return
 	}
-	place, forged := places[c.IntN(len(places))], w.clone()
-	place.change(&forged, another)
+	place := places[c.IntN(len(places))]
+	how, forged, ok := c.forge(w, place)
+	if !ok {
+		return
+	}
 	back, err := c.d.ReadCall(forged.r)
 	if err == nil && !differs(shape.Travels, c.given(vars), back) {
-		c.violate("forgery", "a change of %s is not seen", place.name)
+		c.violate("forgery", "%s of %s is not seen", how, place.name)
 		return
 	}
 	c.silent(err, vars)

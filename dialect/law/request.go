@@ -143,8 +143,8 @@ func (c *checker) changed(text string) string {
 	return changeFrom(text, at)
 }
 
-// forgePlace changes one place of the message. It must then be refused, or be
-// read as what the account's values give away.
+// forgePlace changes one place of the message, or empties it. It must then be
+// refused, or be read as what the account's values give away.
 func (c *checker) forgePlace(x *dialect.Exchange, shape dialect.Shape, w wire, vars jeton.Vars) {
 	places := w.leaves()
 	if len(places) == 0 {
@@ -154,17 +154,32 @@ func (c *checker) forgePlace(x *dialect.Exchange, shape dialect.Shape, w wire, v
 	if slices.Contains(shape.Fresh, place.name) {
 		return // whatever stands there is new each time
 	}
-	forged := w.clone()
-	forged.r.TLS = w.r.TLS
-	place.change(&forged, another)
+	how, forged, ok := c.forge(w, place)
+	if !ok {
+		return
+	}
 	got, err := c.d.ReadRequest(forged.r, forged.body)
 	if err == nil {
 		err = got.Prove(vars, time.Now())
 		if err == nil && got.Exchange == x && !differs(shape.Travels, c.given(vars), got.Vars) {
-			c.violate("forgery", "a change of %s is not seen", place.name)
+			c.violate("forgery", "%s of %s is not seen", how, place.name)
 			return
 		}
 	}
 	c.silent(err, vars)
 	c.count(Tally{Forged: 1})
+}
+
+// forge changes one place of a message, or empties it; ok is false if there was
+// nothing to empty.
+func (c *checker) forge(w wire, place leaf) (how string, forged wire, ok bool) {
+	forged = w.clone()
+	if c.IntN(3) > 0 {
+		place.change(&forged, another)
+		return "a change", forged, true
+	}
+	place.change(&forged, func(string) string { return "" })
+	untouched := w.clone()
+	place.change(&untouched, func(s string) string { return s })
+	return "the absence", forged, !forged.equal(untouched)
 }

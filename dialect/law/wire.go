@@ -8,6 +8,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -52,6 +53,12 @@ func carry(r *http.Request, prefix string) (wire, error) {
 func (w wire) clone() wire {
 	r := w.r.Clone(w.r.Context())
 	return wire{r, slices.Clone(w.body)}
+}
+
+// equal reports whether the messages say the same.
+func (w wire) equal(v wire) bool {
+	return w.r.URL.RequestURI() == v.r.URL.RequestURI() && bytes.Equal(w.body, v.body) &&
+		maps.EqualFunc(w.r.Header, v.r.Header, slices.Equal)
 }
 
 // A leaf is a place in a message that can be changed by itself. Its name says
