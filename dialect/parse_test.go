@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
 	"github.com/jetonhq/jeton/dialects"
 )
 
@@ -65,6 +66,8 @@ func TestThreeLines(t *testing.T) {
 	}
 }
 
+// FuzzParse: whatever a file holds, the parser does not panic, says where it is
+// wrong, and takes nothing for which the laws do not hold.
 func FuzzParse(f *testing.F) {
 	for _, name := range dialects.Names() {
 		src, err := dialects.Source(name)
@@ -78,9 +81,13 @@ func FuzzParse(f *testing.F) {
 		if err != nil && !strings.HasPrefix(err.Error(), "f.yaml:") {
 			t.Errorf("an error without a place: %v", err)
 		}
-		if err == nil {
-			d.LoginVars()
-			d.CallVars()
+		if err != nil {
+			return
+		}
+		d.LoginVars()
+		d.CallVars()
+		if err := law.Check(d, 3, 1).Err(); err != nil {
+			t.Error(err)
 		}
 	})
 }
