@@ -58,10 +58,13 @@ func (d *Dialect) answer(x *Exchange, vars jeton.Vars) (a answer, err error) {
 	})
 	if err == nil {
 		err = filled(x.setCookie, e, absent, func(f field, text string) error {
-			if !cookieSafe(text) {
-				return fmt.Errorf("$%s holds a character that a cookie cannot carry", strings.Join(f.value.needs(), ", $"))
+			pairs, ok := cookiePairs(f, text)
+			if !ok {
+				return fmt.Errorf("$%s holds what a cookie cannot carry", strings.Join(f.value.needs(), ", $"))
 			}
-			a.header.Add("Set-Cookie", f.name+"="+text+"; Path=/; Secure; HttpOnly")
+			for _, pair := range pairs {
+				a.header.Add("Set-Cookie", pair+"; Path=/; Secure; HttpOnly")
+			}
 			return nil
 		})
 	}
@@ -241,9 +244,16 @@ func readAnswerHeaders(x *Exchange, header http.Header, b *bound) error {
 		var values []string
 		for _, line := range header.Values("Set-Cookie") {
 			pair, _, _ := strings.Cut(line, ";")
-			if name, text, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && name == f.name {
+			name, text, ok := strings.Cut(strings.TrimSpace(pair), "=")
+			switch {
+			case ok && f.name == every && text != "":
+				values = append(values, name+"="+text)
+			case ok && name == f.name:
 				values = append(values, text)
 			}
+		}
+		if f.name == every && len(values) > 1 {
+			values = []string{strings.Join(values, "; ")}
 		}
 		if err := read("the cookie ", f, values); err != nil {
 			return err

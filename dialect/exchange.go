@@ -312,10 +312,11 @@ func (p *pair) fill(e *env) (string, error) {
 func (d *Dialect) writeCookies(r *http.Request, cookies []field, e *env) error {
 	var list []string
 	err := filled(cookies, e, d.optional, func(f field, text string) error {
-		if !cookieSafe(text) {
-			return fmt.Errorf("$%s holds a character that a cookie cannot carry", strings.Join(f.value.needs(), ", $"))
+		pairs, ok := cookiePairs(f, text)
+		if !ok {
+			return fmt.Errorf("$%s holds what a cookie cannot carry", strings.Join(f.value.needs(), ", $"))
 		}
-		list = append(list, f.name+"="+text)
+		list = append(list, pairs...)
 		return nil
 	})
 	if err != nil {
@@ -325,6 +326,22 @@ func (d *Dialect) writeCookies(r *http.Request, cookies []field, e *env) error {
 		r.Header.Set("Cookie", strings.Join(list, "; "))
 	}
 	return nil
+}
+
+// cookiePairs returns the pairs name=value that a field comes to: one, or every
+// cookie that its text holds.
+func cookiePairs(f field, text string) ([]string, bool) {
+	if f.name != every {
+		return []string{f.name + "=" + text}, cookieSafe(text)
+	}
+	pairs := strings.Split(text, "; ")
+	for _, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" || strings.ContainsFunc(name, notTokenChar) || value == "" || !cookieSafe(value) {
+			return nil, false
+		}
+	}
+	return pairs, true
 }
 
 // cookieSafe is RFC 6265 section 4.1.1, cookie-octet, for a value without quotes.

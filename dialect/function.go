@@ -294,13 +294,23 @@ func nonce() string {
 	return hex.EncodeToString(b)
 }
 
-// now is this moment, or so much later, in whole seconds: vendors' parsers trip
+// parseShift reads a length of time that may be in the past: 7d, -60s.
+func parseShift(text string) (time.Duration, error) {
+	back, negative := strings.CutPrefix(text, "-")
+	d, err := parseLength(back)
+	if negative {
+		d = -d
+	}
+	return d, err
+}
+
+// now is this moment, or so much later or earlier, in whole seconds: vendors' parsers trip
 // over fractions.
 func now(e *env, args []value) (string, error) {
 	t := e.now
 	if len(args) > 0 {
 		text, _ := args[0].literal()
-		d, err := parseLength(text)
+		d, err := parseShift(text)
 		if err != nil {
 			return "", err
 		}

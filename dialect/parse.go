@@ -342,7 +342,7 @@ func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
 	case "headers":
 		x.headers, err = parseFields(n, "headers")
 	case "cookies":
-		x.cookies, err = parseFields(n, "cookies")
+		x.cookies, err = parseCookies(n, "cookies")
 	case "xml":
 		x.xml, err = parseXMLTree(n, "xml")
 		err = oneBody(key, x, bodyXML, err)
@@ -358,7 +358,7 @@ func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
 	case "returns_headers":
 		x.returnsHeaders, err = parseFields(n, "returns_headers")
 	case "set_cookie":
-		x.setCookie, err = parseFields(n, "set_cookie")
+		x.setCookie, err = parseCookies(n, "set_cookie")
 	case "form":
 		x.form, err = parseFields(n, "form")
 		err = oneBody(key, x, bodyForm, err)
@@ -405,6 +405,22 @@ func parseValue(n yamlnode.Node, what string) (value, error) {
 	}
 	return v, nil
 }
+
+// parseCookies reads cookies by name, or one hole that stands for all of them.
+func parseCookies(n yamlnode.Node, what string) ([]field, error) {
+	if n.Kind != yamlnode.Text {
+		return parseFields(n, what)
+	}
+	v, err := parseValue(n, what)
+	if err == nil && (len(v) != 1 || v[0].hole == "") {
+		err = n.Errorf("%s is to be a mapping of names, or one hole that stands for every cookie", what)
+	}
+	return []field{{every, v}}, err
+}
+
+// every is the name of the field that stands for every cookie: name=value pairs,
+// as they stand in the header Cookie.
+const every = ""
 
 func parseFields(n yamlnode.Node, what string) ([]field, error) {
 	if err := n.Want(what, yamlnode.Map); err != nil {
@@ -563,7 +579,7 @@ func parseCallNode(n yamlnode.Node, c *Call, keys ...string) error {
 		case "query":
 			c.query, err = parseFields(p.Value, "query")
 		case "cookies":
-			c.cookies, err = parseFields(p.Value, "cookies")
+			c.cookies, err = parseCookies(p.Value, "cookies")
 		case "sign":
 			c.sign, err = parseSigner(p.Value)
 		case "tls":

@@ -376,13 +376,17 @@ func readCookies(r *http.Request, cookies []field, optional func(string) bool, i
 	if len(cookies) == 0 {
 		return nil
 	}
-	values := url.Values{}
+	values, all := url.Values{}, []string(nil)
 	for _, line := range r.Header.Values("Cookie") {
 		for text := range strings.SplitSeq(line, ";") {
 			if name, value, ok := strings.Cut(strings.TrimSpace(text), "="); ok && value != "" {
 				values.Add(name, value)
+				all = append(all, name+"="+value)
 			}
 		}
+	}
+	if len(all) > 0 {
+		values[every] = []string{strings.Join(all, "; ")}
 	}
 	for _, f := range cookies {
 		if len(values[f.name]) > 1 {

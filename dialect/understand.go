@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/strictjson"
 )
 
@@ -19,11 +21,52 @@ type AnswerField struct {
 	Fixed bool   // the dialect has fixed text there, which a client does not look at
 }
 
+// Sent lays a request beside what the dialect says of it, place by place, as
+// [Dialect.Understand] does with an answer. What is made anew for each request,
+// such as a nonce, is not the one of any request that was sent.
+func (d *Dialect) Sent(x *Exchange, vars jeton.Vars) ([]AnswerField, error) {
+	e, err := d.env(vars, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("dialect: %s: write the %s request: %w", d.Name, x.Kind, err)
+	}
+	var list []AnswerField
+	add := func(place, want string, v value) {
+		f := AnswerField{Place: place, Want: want, Fixed: !v.variable()}
+		if text, err := v.fill(e); err == nil {
+			f.Got, f.Fits = shown(text, d.shows(v) && !d.madeOf(v)), true
+		}
+		list = append(list, f)
+	}
+	eachPlace(x, func(place string, v value) {
+		switch {
+		case strings.HasPrefix(place, "path ") && !v.variable(): // as the URL shows
+		case place == "header authorization" && x.basic != nil:
+			add(place, "Basic "+x.basic.user.String()+":"+x.basic.password.String(), v)
+		case place == "header authorization" && x.bearer != nil:
+			add(place, "Bearer "+v.String(), v)
+		default:
+			add(place, v.String(), v)
+		}
+	})
+	return list, nil
+}
+
+// madeOf reports whether something secret goes into the value without being read
+// back from it: it holds a digest, or a let.
+func (d *Dialect) madeOf(v value) bool {
+	found := false
+	v.each(func(p *part, digested bool) { found = found || digested || p.hole != "" && d.let(p.hole) != nil })
+	return found
+}
+
 // Understand lays an answer beside what the dialect says of it, for somebody who
 // writes a dialect: first what the dialect has, in its order, then what else
 // came. No value is shown that may be secret: of a text its length is, but for
 // numbers, truth values, and what fills a public variable.
 func (d *Dialect) Understand(x *Exchange, status int, header http.Header, body []byte) []AnswerField {
+	if status > 299 && status != x.status {
+		return d.refused(body)
+	}
 	var list []AnswerField
 	for _, f := range x.returnsHeaders {
 		list = append(list, d.field("header "+f.name, f.value, header.Get(f.name)))
@@ -61,14 +104,29 @@ func (d *Dialect) Understand(x *Exchange, status int, header http.Header, body [
 			}
 		})
 	}
+	return append(list, beside(doc, seen, nil)...)
+}
+
+// refused lays a refusal out. Its code is shown if it is one of the RFC's.
+func (d *Dialect) refused(body []byte) []AnswerField {
+	doc, err := strictjson.Parse(body)
+	if err != nil {
+		return []AnswerField{{Place: "body", Got: fmt.Sprintf("(%d bytes)", len(body))}}
+	}
+	code, known := errorCode(doc)
+	return beside(doc, nil, func(place string) bool { return known && place == "error" && code != "" })
+}
+
+// beside returns what came beside what was seen, in the order of its places.
+func beside(doc any, seen map[string]bool, public func(place string) bool) []AnswerField {
 	var rest []AnswerField
 	leaves("", doc, func(place string, got any) {
 		if !seen[place] {
-			rest = append(rest, AnswerField{Place: place, Got: shown(got, false)})
+			rest = append(rest, AnswerField{Place: place, Got: shown(got, public != nil && public(place))})
 		}
 	})
 	slices.SortFunc(rest, func(a, b AnswerField) int { return strings.Compare(a.Place, b.Place) })
-	return append(list, rest...)
+	return rest
 }
 
 func (d *Dialect) field(place string, v value, got string) AnswerField {

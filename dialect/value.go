@@ -150,8 +150,8 @@ func (p part) check() error {
 	case isGenerator:
 		for _, a := range p.args {
 			text, ok := a.literal()
-			if _, err := parseLength(text); !ok || err != nil || p.fn.name != "now" {
-				return fmt.Errorf("$%s takes at most a fixed length of time, such as $now(7d)", p.fn.name)
+			if _, err := parseShift(text); !ok || err != nil || p.fn.name != "now" {
+				return fmt.Errorf("$%s takes at most a fixed length of time, such as $now(7d) or $now(-60s)", p.fn.name)
 			}
 		}
 	}
