@@ -44,7 +44,7 @@ func (a *app) dialectCommand() *cobra.Command {
 			Args:  cobra.MinimumNArgs(1),
 			RunE:  func(c *cobra.Command, args []string) error { return a.checkDialects(named(c), args) },
 		},
-		a.dialectCoverageCommand(), a.dialectLearnCommand(), a.dialectNewCommand())
+		a.dialectTryCommand(), a.dialectServeCommand(), a.dialectLearnCommand(), a.dialectNewCommand(), a.dialectCoverageCommand())
 }
 
 func completeDialects(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -1,0 +1,192 @@
+package standin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jetonhq/jeton/dialects"
+	"github.com/jetonhq/jeton/standin"
+)
+
+// wire brings requests to a handler with some delay, as a network does.
+type wire struct {
+	to    http.Handler
+	delay time.Duration
+}
+
+func (w wire) RoundTrip(r *http.Request) (answer *http.Response, err error) {
+	time.Sleep(w.delay)
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+		_ = r.Body.Close()
+	}
+	in := httptest.NewRequest(r.Method, r.URL.RequestURI(), bytes.NewReader(body)).WithContext(r.Context())
+	in.Header, in.Host, in.RemoteAddr = r.Header.Clone(), r.Host, "127.0.0.1:1"
+	out := httptest.NewRecorder()
+	defer func() {
+		if recover() != nil {
+			answer, err = nil, io.ErrUnexpectedEOF
+		}
+	}()
+	w.to.ServeHTTP(out, in)
+	time.Sleep(w.delay)
+	return out.Result(), nil
+}
+
+func newStandin(t *testing.T, name string) *standin.Server {
+	t.Helper()
+	d, err := dialects.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := standin.New(t.Context(), standin.Config{Dialect: d, URL: "http://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// login logs in by HTTP.
+func login(t *testing.T, s *standin.Server) (status int, token string, header http.Header, lost bool) {
+	t.Helper()
+	d := s.Realm().Dialect()
+	origin, _ := url.Parse("http://127.0.0.1:1")
+	r, err := d.WriteRequest(t.Context(), d.Login, origin, s.Vars())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := wire{to: s}.RoundTrip(r)
+	if err != nil {
+		return 0, "", nil, true
+	}
+	body, _ := io.ReadAll(answer.Body)
+	if vars, err := d.ReadResponse(d.Login, answer.StatusCode, answer.Header, body, time.Now()); err == nil {
+		token = vars["access_token"]
+	}
+	return answer.StatusCode, token, answer.Header, false
+}
+
+func (c control) do(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	r := httptest.NewRequest(method, standin.Control+path, strings.NewReader(body))
+	r.RemoteAddr = c.from
+	if c.origin != "" {
+		r.Header.Set("Origin", c.origin)
+	}
+	out := httptest.NewRecorder()
+	c.s.ServeHTTP(out, r)
+	return out.Code, out.Body.String()
+}
+
+type control struct {
+	s            *standin.Server
+	from, origin string
+}
+
+// TestFaults: each fault does what it says, as often as it says.
+func TestFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStandin(t, "iadvize")
+		c := control{s, "127.0.0.1:9", ""}
+		set := func(text string) {
+			t.Helper()
+			if code, body := c.do(t, "PUT", "/faults", text); code != 200 {
+				t.Fatalf("%s: %d %s", text, code, body)
+			}
+		}
+		set(`{"on":"login","status":429,"retry_after":"1500ms","times":2}`)
+		for range 2 {
+			if status, _, h, _ := login(t, s); status != 429 || h.Get("Retry-After") != "2" {
+				t.Errorf("got %d, Retry-After %q", status, h.Get("Retry-After"))
+			}
+		}
+		status, token, _, _ := login(t, s)
+		if status != 200 || token == "" {
+			t.Fatalf("after two faults a login is answered %d", status)
+		}
+		set(`[{"on":"login","lose":true,"times":1},{"on":"login","delay":"3s"}]`)
+		if _, _, _, lost := login(t, s); !lost {
+			t.Error("the answer was not lost")
+		}
+		began := time.Now()
+		if status, _, _, _ := login(t, s); status != 200 || time.Since(began) != 3*time.Second {
+			t.Errorf("a slow login is answered %d after %v", status, time.Since(began))
+		}
+		if got := s.Counters(); got.Logins.OK != 3 || got.Faults != 4 || got.Logins.ByIP["127.0.0.1"] != 3 {
+			t.Errorf("counters: %+v", got) // the lost one was done
+		}
+		set(`{"on":"call","expire":"1m","times":1}`)
+		get := func() int {
+			r := httptest.NewRequest("GET", "/_authenticated", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			out := httptest.NewRecorder()
+			s.ServeHTTP(out, r)
+			return out.Code
+		}
+		api := func() int {
+			r := httptest.NewRequest("GET", "/rest/things", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			out := httptest.NewRecorder()
+			s.ServeHTTP(out, r)
+			return out.Code
+		}
+		if got := api(); got != 200 {
+			t.Errorf("a fresh token is answered %d", got)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := api(); got != 401 {
+			t.Errorf("a token that is to expire early is answered %d", got)
+		}
+		if got, verify := api(), get(); got != 200 || verify != 200 {
+			t.Errorf("after the fault: %d, %d", got, verify)
+		}
+		if code, _ := c.do(t, "DELETE", "/faults", ""); code != 200 || len(s.Faults()) != 0 {
+			t.Error("faults cannot be switched off")
+		}
+	})
+}
+
+// TestControl: only this machine's programs may ask, and a wrong fault is told.
+func TestControl(t *testing.T) {
+	s := newStandin(t, "alvys")
+	for _, c := range []control{{s, "192.0.2.1:9", ""}, {s, "127.0.0.1:9", "https://evil.example"}} {
+		if code, _ := c.do(t, "GET", "/counters", ""); code != 403 {
+			t.Errorf("%+v is answered %d", c.from+c.origin, code)
+		}
+	}
+	here := control{s, "[::1]:9", ""}
+	code, body := here.do(t, "GET", "/counters", "")
+	var got standin.Counters
+	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 {
+		t.Errorf("%d %s %v", code, body, err)
+	}
+	for text, says := range map[string]string{
+		`{"on":"logins","status":429}`:               "fault 1: on is to be login, refresh or call",
+		`{"status":200}`:                             "status is to be from 400 to 599",
+		`{"on":"call"}`:                              "one of status, lose, expire and delay",
+		`{"status":429,"lose":true}`:                 "one of status, lose and expire",
+		`{"expire":"1m"}`:                            "expire is for calls",
+		`{"status":429,"delay":"1 minute"}`:          "like 3s",
+		`[{"status":429},{"stauts":1,"delay":"1s"}]`: "stauts",
+		`nonsense`:                                   "JSON object",
+	} {
+		if code, body := here.do(t, "PUT", "/faults", text); code != 400 || !strings.Contains(body, says) {
+			t.Errorf("%s: %d %s", text, code, body)
+		}
+	}
+	if code, _ := here.do(t, "POST", "/faults", ""); code != 405 {
+		t.Error("POST is taken")
+	}
+	if code, _ := here.do(t, "GET", "/nothing", ""); code != 404 {
+		t.Error("a path that is none is answered")
+	}
+}
