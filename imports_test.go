@@ -63,9 +63,10 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"guard/graphql":    ". dialect strictjson",
 	"guard/lint":       ".",
 	"broker":           ". dialect sink store strictjson",
+	"standin":          ". audit dialect directory guard issuer store",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialect/learn dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialect/learn dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault standin store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 
