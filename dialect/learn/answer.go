@@ -53,7 +53,7 @@ func (a *answer) all() []found {
 }
 
 var tokenScores = map[string]int{
-	"accesstoken": 100, "token": 90, "authtoken": 86, "authenticationtoken": 86, "authorizationtoken": 86, "bearertoken": 86,
+	"accesstoken": 100, "access": 88, "token": 90, "authtoken": 86, "authenticationtoken": 86, "authorizationtoken": 86, "bearertoken": 86,
 	"apitoken": 84, "jwt": 84, "jwttoken": 84, "tokenvalue": 84, "tokenid": 70, "idtoken": 72, "sessiontoken": 76,
 	"sessionid": 66, "session": 62, "sid": 62, "sessionkey": 64, "sessioncookie": 62, "ticket": 62, "authorization": 58, "bearer": 80,
 	"authkey": 60, "authticket": 62, "key": 40, "apikey": 40, "accesskey": 45,
@@ -420,7 +420,7 @@ func (m *maker) unit(name string, n float64, in string, wrap func(codec, name st
 	l := letters(name)
 	units := []string{"seconds", "milliseconds"}
 	switch {
-	case n >= 600000 && int64(n)%60000 == 0:
+	case n >= 600000 && int64(n)%60000 == 0 && !(int64(n)%86400 == 0 && n <= 400*86400 && int64(n)%3600000 != 0):
 		units = []string{"milliseconds", "seconds"}
 	case l != "expiresin" && n <= 24:
 		units = []string{"hours", "minutes", "seconds"}

@@ -395,14 +395,17 @@ func (m *maker) basic(r, t, s *request) error {
 			grant = p.text
 		}
 	}
+	fixed := fixedUser.MatchString(r.basic.name) && r.basic.text != "" && !strings.Contains(secret, "secret")
 	switch {
+	case fixed:
+		password = "api_key"
 	case r.basic.text == "":
 		user = "api_key"
 		if nameStands && name != "" && name != "value" {
 			user = name
 		}
-	case secretStands && secret == "password" && (!nameStands || name == "" || name == "value"):
-		user = "username"
+	case secretStands && secret == "password" && grant != "client_credentials" && (!nameStands || name == "" || name == "value"):
+		user, password = "username", "password"
 	case nameStands && name != "" && name != "value":
 		user, password = name, "password"
 		if name != "username" {
@@ -421,14 +424,14 @@ func (m *maker) basic(r, t, s *request) error {
 			user, password = "username", "password"
 		}
 	}
-	if secretStands && secret != "" && secret != "value" && secret != user {
+	if secretStands && secret != "" && secret != "value" && secret != user && !(secret == "password" && user == "client_id") {
 		password = secret
 		if secret == "secret" && user == "client_id" {
 			password = "client_secret"
 		}
 	}
 	t.basic, s.basic = &pair{}, &pair{}
-	if fixedUser.MatchString(r.basic.name) && r.basic.text != "" && !strings.Contains(secret, "secret") {
+	if fixed {
 		t.basic.name, s.basic.name = literal(r.basic.name), r.basic.name // the same for everybody
 	} else {
 		t.basic.name, s.basic.name = m.half(user, r.basic.name, nameStands)

@@ -126,13 +126,33 @@ func placeholder(s string) (name string, ok bool) {
 	switch plain := snake(s); {
 	case crossed.MatchString(s) || s == "string":
 		return "", true
-	case upperSnake.MatchString(s) && !revealing(s), talks.MatchString(s) && !revealing(s):
+	case revealing(s):
+	case canonical[strings.ReplaceAll(plain, "_", "")] != "" && len(plain) >= 3:
 		return placeholderName(s), true
-	case canonical[strings.ReplaceAll(plain, "_", "")] != "" && len(plain) >= 3,
-		secretName(plain) && !strings.ContainsAny(s, "0123456789") && plain != "":
+	case familiar(plain) && (upperSnake.MatchString(s) || talks.MatchString(s) || secretName(plain) && !strings.Contains(s, " ")):
 		return placeholderName(s), true
+	case upperSnake.MatchString(s) && strings.Contains(s, "_"), talks.MatchString(s):
+		return "", true // its words could be a secret's
 	}
 	return "", false
+}
+
+var vocabulary = strings.Fields(`access account admin api apikey app application assertion auth authorization base64 basic bearer client code company
+consumer credential credentials customer domain email encoded enter env example from goes grant here host id identifier insert instance
+integration jwt key login merchant my name oauth oauth2 of org organization organisation partner pass passphrase password paste personal
+private project public put region replace resource scope secret session shop signed site store subdomain subscription tenant the token
+url user username userid value vendor with workspace your clientid clientsecret yourapikey accesstoken userpassword useremail placeholder
+refresh sample service address environment developer production sandbox test x`)
+
+// familiar reports whether a name has only words that say what a value is. Any
+// other could be a value: a password can look like a name.
+func familiar(name string) bool {
+	for word := range strings.SplitSeq(name, "_") {
+		if !slices.Contains(vocabulary, word) {
+			return false
+		}
+	}
+	return true
 }
 
 var (
