@@ -299,6 +299,14 @@ func bearer(r *http.Request) (jeton.Secret, error) {
 var errBearer = jeton.Refuse(jeton.InvalidRequest, "the bearer token is malformed")
 
 func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, error) {
+	b, err := c.bound(r, optional)
+	if err != nil {
+		return nil, err
+	}
+	return b.vars, nil
+}
+
+func (c *Call) bound(r *http.Request, optional func(string) bool) (*bound, error) {
 	b := newBound()
 	fits := 0
 	for _, name := range c.Headers() {
@@ -346,7 +354,7 @@ func (c *Call) read(r *http.Request, optional func(string) bool) (jeton.Vars, er
 			return nil, ErrNoCredentials
 		}
 	}
-	return b.vars, nil
+	return b, nil
 }
 
 // alone reports whether the token is all that the Authorization header has, so

@@ -99,13 +99,12 @@ func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Received, error) {
 // received is what reading a request comes to.
 func (d *Dialect) received(x *Exchange, m *message, b *bound) *Received {
 	d.fromWire(b.vars)
-	r := &Received{Exchange: x, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: x.tls}
+	r := &Received{Exchange: x, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: x.tls, plain: m.r.TLS == nil}
 	if m.r.TLS != nil && len(m.r.TLS.PeerCertificates) > 0 {
 		r.peer = m.r.TLS.PeerCertificates[0].Raw
 	}
 	if x.sign != nil {
-		signed, body := m.r, m.body
-		r.replay = func(e *env) error { return x.sign.check(signed, body, e) }
+		r.replay = func(e *env) error { return x.sign.check(r.sent(m.r), m.body, e) }
 	}
 	return r
 }

@@ -167,7 +167,7 @@ func (d *Dialect) ReadSignedCall(r *http.Request, body []byte) (*Received, error
 		return nil, ErrNoCredentials
 	}
 	m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d}
-	m.replay = func(e *env) error { return d.Call.sign.check(r, body, e) }
+	m.replay = func(e *env) error { return d.Call.sign.check(m.sent(r), body, e) }
 	return m, nil
 }
 

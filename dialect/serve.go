@@ -1,0 +1,67 @@
+package dialect
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+)
+
+// What only a server asks.
+
+// LeadsTo says whether a variable is where a message goes: "url" if the URL of an
+// exchange or of calls begins with it, "host" if it is all of a host there, else
+// "". A server whose answer has it leads to itself.
+func (d *Dialect) LeadsTo(name string) string {
+	addresses := []address{d.Call.base}
+	for _, x := range slices.Concat(d.Sequence(), d.Refresh, []*Exchange{d.Verify, d.Introspect, d.Revoke}) {
+		if x != nil {
+			addresses = append(addresses, x.url)
+		}
+	}
+	for _, a := range addresses {
+		if a.root == name {
+			return "url"
+		}
+	}
+	for _, a := range addresses {
+		if len(a.host) == 1 && a.host[0].hole == name {
+			return "host"
+		}
+	}
+	return ""
+}
+
+// ReceiveCall reads a call where there is no token: whose it claims to be, and
+// what is to be proven about it; see [Received.Prove]. The error is as that of
+// [Dialect.ReadCall].
+func (d *Dialect) ReceiveCall(r *http.Request, body []byte) (*Received, error) {
+	if d.Signs() {
+		return d.ReadSignedCall(r, body)
+	}
+	for _, c := range d.Call.ways() {
+		b, err := c.bound(r, d.optional)
+		if errors.Is(err, ErrNoCredentials) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := asProof(d.opened(b)); err != nil {
+			return nil, err
+		}
+		m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: c.tls, plain: r.TLS == nil}
+		if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+			m.peer = r.TLS.PeerCertificates[0].Raw
+		}
+		return m, nil
+	}
+	return nil, ErrNoCredentials
+}
+
+// sent returns the request that a signature is over.
+func (m *Received) sent(read *http.Request) *http.Request {
+	if m.Sent != nil {
+		return m.Sent
+	}
+	return read
+}
