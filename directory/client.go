@@ -23,12 +23,16 @@ type Client struct {
 	Created   time.Time    `json:"created"`
 	Secrets   []SecretInfo `json:"secrets,omitempty"` // that are good, the newest first; ignored in AddClient
 
-	used string // ID of the secret that was presented
+	used    string // ID of the secret that was presented
+	account string // ID of the account that was read with it
 }
 
-// changed reports whether the secret that was presented is no longer good, for
-// example because another client took the ID.
-func (c Client) Changed(now Client) bool { return c.used != "" && !hasSecret(now.Secrets, c.used) }
+// Changed reports whether the secret that was presented is no longer good, for
+// example because another client took the ID, or whether the client has another
+// account now.
+func (c Client) Changed(now Client) bool {
+	return c.used != "" && !hasSecret(now.Secrets, c.used) || c.account != "" && c.account != now.account
+}
 
 // The ID is unique in the realm, not only in the tenant, since it is the
 // subject of tokens. Stored at realm/<realm>/client/<id>.
@@ -36,11 +40,16 @@ type clientRecord struct {
 	V int `json:"v"`
 	Client
 	Stored []storedSecret `json:"stored"` // the newest first
+
+	// The account, see SetAccount, in clear: digests and signatures are checked
+	// by making them again. A store that seals its values seals these too.
+	Account   map[string]string `json:"account,omitempty"`    // :: variable -> value
+	AccountID string            `json:"account_id,omitempty"` // random, another one for each account
 }
 
 func (r clientRecord) client() Client {
 	c := r.Client
-	c.Secrets = infos(r.Stored)
+	c.Secrets, c.account = infos(r.Stored), r.AccountID
 	return c
 }
 
@@ -70,7 +79,7 @@ func (d *Directory) AddClient(ctx context.Context, actor string, c Client, chose
 		return Client{}, jeton.Secret{}, fail("client", c.ID, err)
 	}
 	c.Created, c.Secrets, c.used = created(), nil, ""
-	r := clientRecord{1, c, []storedSecret{s}}
+	r := clientRecord{V: 1, Client: c, Stored: []storedSecret{s}}
 	err = d.create(ctx, actor, "client", c.ID, c.ID, c.Tenant, d.clientKey(c.ID), r)
 	if err == nil {
 		err = d.settle(ctx, c.Tenant, d.clientKey(c.ID))
@@ -186,12 +195,15 @@ func (d *Directory) SetClientDisabled(ctx context.Context, actor, tenant, id str
 
 // RemoveClient removes a client and ends every token of it.
 func (d *Directory) RemoveClient(ctx context.Context, actor, tenant, id string) error {
-	c, err := d.Client(ctx, tenant, id)
+	c, _, err := d.loadClient(ctx, tenant, id)
 	if err != nil {
-		return err
+		return fail("client", id, err)
 	}
 	if err = d.audit(ctx, actor, "client.remove", id, tenant, c.Name); err == nil {
 		err = retire(ctx, d, d.clientKey(id), "client", id, func(r *clientRecord) error { r.Disabled = true; return r.of(tenant) })
+	}
+	if err == nil {
+		err = d.unindex(context.WithoutCancel(ctx), id, c.Account, nil)
 	}
 	return fail("client", id, err)
 }
