@@ -37,7 +37,8 @@ type Guard struct {
 	// and how a refusal reads. Required.
 	Dialect *dialect.Dialect
 
-	// Verifier says whether a token is good. Required.
+	// Verifier says whether a token is good. Required. Where the dialect knows no
+	// tokens it is to be a [CallVerifier] too.
 	Verifier jeton.Verifier
 
 	// Realm is the name in challenges (RFC 6750 section 3). Empty: the name of
@@ -199,6 +200,9 @@ func (g *Guard) limit(w http.ResponseWriter, r *http.Request) error {
 //     another one.
 //   - The call wears one token, as the dialect says, and the verifier finds it
 //     good.
+//     Where the dialect knows no tokens the verifier judges the whole call; see
+//     [CallVerifier]. The body of one that is signed is read for that, 1 MiB at
+//     most, and put back.
 //   - Credentials that the token is bound to are in the call, and they are
 //     those ones.
 //   - The most specific of the routes that name the call, else the permission
@@ -230,6 +234,16 @@ func (g *Guard) Decide(r *http.Request) (*jeton.Claims, error) {
 func (g *Guard) decide(r *http.Request) (*jeton.Claims, error) {
 	if err := g.wellFormed(r); err != nil {
 		return nil, err
+	}
+	if g.Dialect.Tokenless() {
+		claims, err := g.verifyCall(r)
+		if err == nil {
+			err = g.permit(r.Method, r.URL.Path, claims)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return claims, nil
 	}
 	bearer, others, err := g.Dialect.Bearer(r)
 	if err != nil {
@@ -334,7 +348,11 @@ func (g *Guard) verify(ctx context.Context, bearer jeton.Secret) (claims *jeton.
 			claims, err = nil, undecided(fmt.Errorf("guard: verify: panic: %v", p))
 		}
 	}()
-	claims, err = g.Verifier.Verify(ctx, bearer)
+	return verified(g.Verifier.Verify(ctx, bearer))
+}
+
+// verified turns what a verifier says into claims or a refusal.
+func verified(claims *jeton.Claims, err error) (*jeton.Claims, error) {
 	switch {
 	case err == nil && claims != nil:
 		return claims, nil
