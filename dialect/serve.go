@@ -4,6 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
+
+	"github.com/jetonhq/jeton"
 )
 
 // What only a server asks.
@@ -29,6 +32,19 @@ func (d *Dialect) LeadsTo(name string) string {
 		}
 	}
 	return ""
+}
+
+// Expiry returns when a token that [Dialect.Open] took apart ends, by what it
+// says of itself and what the dialect does; zero if neither says.
+func (m *Received) Expiry(bearer jeton.Secret, now time.Time) time.Time {
+	expiry := m.dialect.NewToken(jeton.Vars{"access_token": bearer.Reveal()}, now).Expiry
+	made, _ := m.dialect.moments(m.Vars) // Prove refuses what is wrong with them
+	for _, at := range made {
+		if end := at.Add(m.dialect.Lifetime); end.Before(expiry) {
+			expiry = end
+		}
+	}
+	return expiry
 }
 
 // ReceiveCall reads a call where there is no token: whose it claims to be, and

@@ -209,26 +209,40 @@ func (d *Dialect) Open(bearer jeton.Secret) (*Received, error) {
 // fresh refuses a minted token whose let of a moment is older than the dialect's
 // lifetime. One that is a JWT has its own expiry.
 func (d *Dialect) fresh(vars jeton.Vars, e *env) error {
-	for _, l := range d.lets {
-		if d.Lifetime == 0 || !l.moment() {
-			continue
+	made, err := d.moments(vars)
+	if err != nil {
+		return err
+	}
+	for _, at := range made {
+		if e.now.Sub(at) > d.Lifetime || at.Sub(e.now) > leeway {
+			return errors.New("it is of another time")
 		}
+	}
+	return nil
+}
+
+// moments returns when a minted token says that it was made, if the dialect says
+// how long it is good then.
+func (d *Dialect) moments(vars jeton.Vars) ([]time.Time, error) {
+	var list []time.Time
+	for _, l := range d.lets {
 		text, ok := vars[l.name]
-		if !ok {
+		if !ok || d.Lifetime == 0 || !l.moment() {
 			continue
 		}
 		if len(l.value[0].args) > 0 && l.value[0].fn.kind == isCodec {
 			var err error
 			if text, err = l.value[0].fn.decode(text); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		at, err := parseInstant(text)
-		if err != nil || e.now.Sub(at) > d.Lifetime || at.Sub(e.now) > leeway {
-			return errors.New("it is of another time")
+		if err != nil {
+			return nil, errors.New("it is of no time")
 		}
+		list = append(list, at)
 	}
-	return nil
+	return list, nil
 }
 
 // moment reports whether the let is the time at which it was made.
