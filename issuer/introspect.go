@@ -66,7 +66,7 @@ func (r *Realm) introspectRefresh(ctx context.Context, f *family, p *party, bear
 		return nil, err
 	}
 	return present(map[string]any{
-		"active": true, "iss": r.url, "sub": f.User, "username": f.Name, "client_id": f.Client, "tenant_id": f.Tenant,
+		"active": true, "iss": r.url, "sub": f.subject(), "username": f.Name, "client_id": f.Client, "tenant_id": f.Tenant,
 		"scope": f.Scope, "aud": single(f.Audience), "exp": f.record.Due.Unix(),
 	}), nil
 }
@@ -111,7 +111,7 @@ func (r *Realm) serveRevoke(w http.ResponseWriter, req *http.Request) {
 			if !f.owned(p) {
 				return nil, nil
 			}
-			a.entry.Target, a.entry.Detail = f.User, "refresh token; its family ended"
+			a.entry.Target, a.entry.Detail = f.subject(), "refresh token; its family ended"
 			if err := r.accept(ctx, a); err != nil {
 				return nil, err
 			}
@@ -263,4 +263,4 @@ func (r *Realm) caller(ctx context.Context, req *http.Request, form url.Values, 
 }
 
 // users reports whether the realm's logins are users' own, without a client.
-func (r *Realm) users() bool { return r.dialect.Login.Has("username") }
+func (r *Realm) users() bool { return r.accounts == nil && r.dialect.Login.Has("username") }

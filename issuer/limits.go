@@ -40,14 +40,17 @@ type limits struct {
 }
 
 // An identity is what a login claims to be: a variable's name and its value.
-type identity struct{ kind, tenant, name string }
+type identity struct {
+	kind, tenant, name string
+	secret             bool // the name is not to be shown
+}
 
 // identities returns what the variables of a request claim.
 func identities(vars jeton.Vars) []identity {
 	var ids []identity
 	for _, kind := range []string{"username", "client_id"} {
 		if name, ok := vars[kind]; ok {
-			ids = append(ids, identity{kind, vars["tenant_id"], name})
+			ids = append(ids, identity{kind: kind, tenant: vars["tenant_id"], name: name})
 		}
 	}
 	return ids

@@ -16,6 +16,9 @@ import (
 // ends an older token after everything that can fail.
 func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	ids := identities(a.vars)
+	if r.accounts != nil {
+		ids = r.accountIdentities(a.vars)
+	}
 	a.name(ids)
 	if a.x.Grant == jeton.GrantPassword && r.dialect.Standard && !r.password {
 		return nil, jeton.Refuse(jeton.UnsupportedGrantType, "this realm does not take the password grant")
@@ -23,7 +26,7 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	if err := r.limits.attempt(ids, a.ip); err != nil {
 		return nil, err
 	}
-	p, err := r.authenticate(ctx, a.vars)
+	p, err := r.whoLogsIn(ctx, a)
 	if errors.Is(err, jeton.InvalidGrant) && a.x.Basic() {
 		err = jeton.InvalidClient // RFC 6749 section 5.2: the Authorization header was used
 	}
@@ -36,7 +39,19 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	if err := r.limits.success(ids); err != nil {
 		return nil, err
 	}
-	t := r.newToken(p)
+	return r.grant(ctx, a, r.newToken(p), p)
+}
+
+func (r *Realm) whoLogsIn(ctx context.Context, a *attempt) (*party, error) {
+	if r.accounts != nil {
+		return r.authenticateAccount(ctx, a.message)
+	}
+	return r.authenticate(ctx, a.vars)
+}
+
+// grant gives a party that has authenticated what the exchange says: a token, and
+// a refresh token where there is one to it.
+func (r *Realm) grant(ctx context.Context, a *attempt, t *token, p *party) (answer jeton.Vars, err error) {
 	if t.scope, err = p.scope(a.vars, r.dialect.Scope.Default); err != nil {
 		return nil, err
 	}
@@ -44,11 +59,11 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 		return nil, err
 	}
 	if p.key != nil {
-		t.key = jeton.NewSecret(a.vars["api_key"])
+		t.bound = map[string]jeton.Secret{"api_key": jeton.NewSecret(a.vars["api_key"])}
 	}
 	// A client by itself gets no refresh token: it can log in again (RFC 6749
-	// section 4.4.3).
-	renewable := p.user != nil && a.x.Returns("refresh_token")
+	// section 4.4.3). One with an account does where the vendor gives one.
+	renewable := a.x.Returns("refresh_token") && (p.user != nil || p.account != nil && p.account["refresh_token"] == "" && r.refreshes())
 	handle := rand.Text()
 	if renewable {
 		t.family = familyID(handle)
@@ -57,18 +72,29 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 	if err := r.accept(ctx, a); err != nil {
 		return nil, err
 	}
-	answer := jeton.Vars{}
+	answer = jeton.Vars{}
 	if renewable {
-		refresh, err := r.families.create(ctx, &family{
-			Tenant: p.tenant, User: p.user.ID, Name: p.user.Name, Client: p.clientID(),
-			Scope: t.scope.String(), Audience: t.audience, Counters: p.counters,
-		}, handle)
-		if err != nil {
+		if err := r.renewable(ctx, t, p, handle, answer); err != nil {
 			return nil, err
 		}
+	} else if own := p.account["refresh_token"]; own != "" {
+		answer["refresh_token"] = own
+	}
+	r.fill(a.x, p, r.lifetime, answer)
+	return answer, r.mint(ctx, t, answer)
+}
+
+// renewable makes a refresh family for a token and binds its first refresh token.
+func (r *Realm) renewable(ctx context.Context, t *token, p *party, handle string, answer jeton.Vars) error {
+	f := &family{Tenant: p.tenant, Client: p.clientID(), Scope: t.scope.String(), Audience: t.audience, Counters: p.counters}
+	if p.user != nil {
+		f.User, f.Name = p.user.ID, p.user.Name
+	}
+	refresh, err := r.families.create(ctx, f, handle)
+	if err == nil {
 		answer["refresh_token"] = refresh.Reveal()
 	}
-	return answer, r.mint(ctx, t, answer)
+	return err
 }
 
 // name puts what the request claims to be into the audit entry. It is what was
@@ -76,7 +102,9 @@ func (r *Realm) login(ctx context.Context, a *attempt) (jeton.Vars, error) {
 func (a *attempt) name(ids []identity) {
 	var names []string
 	for _, id := range ids {
-		names = append(names, id.name)
+		if !id.secret {
+			names = append(names, id.name)
+		}
 	}
 	a.entry.Actor = strings.Join(names, " ")
 	if tenant := a.vars["tenant_id"]; tenant != "" {
@@ -120,7 +148,7 @@ func worse(a, b error) error {
 // have all of that (RFC 6749 section 3.3), else the default, else everything
 // that it may have.
 func (p *party) scope(vars jeton.Vars, otherwise jeton.Scope) (jeton.Scope, error) {
-	may := p.may()
+	may := p.may(otherwise)
 	asked, ok := vars["scope"]
 	if !ok {
 		if len(otherwise) > 0 && otherwise.Within(may) {
@@ -137,8 +165,10 @@ func (p *party) scope(vars jeton.Vars, otherwise jeton.Scope) (jeton.Scope, erro
 
 // may returns what the client may ask for, and of that what the user may do
 // where the user has scopes.
-func (p *party) may() jeton.Scope {
+func (p *party) may(otherwise jeton.Scope) jeton.Scope {
 	switch {
+	case p.account != nil && len(p.client.Scope) == 0:
+		return p.accountScope(otherwise)
 	case p.client == nil:
 		return p.user.Scope
 	case p.user == nil || len(p.user.Scope) == 0:
@@ -156,6 +186,9 @@ func (p *party) may() jeton.Scope {
 // audience decides whom the token is for: the realm, or the resources that the
 // request names and the client may have (RFC 8707 section 2).
 func (p *party) audience(vars jeton.Vars, realm string) ([]string, error) {
+	if own := p.account["resource"]; own != "" && own == vars["resource"] {
+		return []string{realm}, nil // the vendor's word for its API
+	}
 	may := []string{realm}
 	if p.client != nil {
 		may = append(may, p.client.Resources...)

@@ -27,7 +27,10 @@ func (r *Realm) serveMetadata(w http.ResponseWriter, req *http.Request) {
 		"revocation_endpoint_auth_methods_supported":    methods,
 		"token_endpoint_auth_methods_supported":         r.loginMethods(),
 	}
-	if path := r.dialect.Login.Path(); !strings.Contains(path, "$") {
+	if methods := r.loginMethods(); methods == nil {
+		delete(metadata, "token_endpoint_auth_methods_supported") // there is no word for them
+	}
+	if path := r.dialect.Login.Path(); r.dialect.Login.Method != "" && !strings.Contains(path, "$") {
 		metadata["token_endpoint"] = r.url + path // one for all tenants; with a tenant in its path there is none
 	}
 	if len(r.guards) > 0 {
@@ -48,8 +51,11 @@ func (r *Realm) grants() []string {
 		}
 		return grants
 	}
-	grants := []string{string(r.dialect.Login.Grant)}
-	if len(r.dialect.Refresh) > 0 && r.users() && r.dialect.Login.Returns("refresh_token") {
+	grants := []string{}
+	if r.dialect.Login.Method != "" {
+		grants = append(grants, string(r.dialect.Login.Grant))
+	}
+	if len(r.dialect.Refresh) > 0 && (r.users() || r.accounts != nil && r.refreshes()) && r.dialect.Login.Returns("refresh_token") {
 		grants = append(grants, string(jeton.GrantRefreshToken))
 	}
 	return grants
@@ -65,6 +71,8 @@ func (r *Realm) loginMethods() []string {
 		return []string{"client_secret_basic"}
 	case login.Has("client_secret"):
 		return []string{"client_secret_post"}
+	case r.accounts != nil:
+		return nil
 	}
 	return []string{"none"} // the user's password is the only credential
 }

@@ -17,6 +17,7 @@ type party struct {
 	user     *directory.User
 	client   *directory.Client
 	key      *directory.APIKey // stood next to the password
+	account  jeton.Vars        // of the client, in an account realm
 	guard    string            // name of the guard that it is, and nothing else
 	counters map[string]uint64 // :: "kind/id" -> generation; whoever raises one ends the tokens
 }
@@ -126,12 +127,22 @@ func (r *Realm) reload(ctx context.Context, f *family) (*party, error) {
 			return nil, jeton.InvalidGrant
 		}
 	}
-	p := &party{
-		tenant: f.Tenant, counters: f.Counters,
-		user: &directory.User{ID: f.User, Tenant: f.Tenant, Name: f.Name},
+	p := &party{tenant: f.Tenant, counters: f.Counters}
+	if f.User != "" {
+		p.user = &directory.User{ID: f.User, Tenant: f.Tenant, Name: f.Name}
 	}
 	if f.Client != "" {
 		p.client = &directory.Client{ID: f.Client, Tenant: f.Tenant}
+	}
+	if r.accounts != nil {
+		c, account, err := r.directory.Account(ctx, f.Client)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, jeton.InvalidGrant
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.client, p.account = &c, account
 	}
 	err := r.enabled(ctx, p)
 	if err != nil && jeton.Refused(err) {

@@ -23,8 +23,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -55,6 +55,11 @@ type Config struct {
 	Rate            map[string]dialect.Rate // :: "username", "client_id" or "ip" -> logins allowed; nil: the dialect's; empty: none
 	Alg             string                  // of the signing keys that are made; empty: the dialect's, or ES256
 	MaxStale        time.Duration           // how old what is known to have ended may be; nothing is verified by older; zero: 30 seconds
+
+	// InsecureCertificates lets a login pass that is to show a client certificate,
+	// RFC 8705, where it comes over plain HTTP and can show none. It is for
+	// stand-ins on this machine only. False: such a login is refused.
+	InsecureCertificates bool
 
 	Guards []Guard // who may follow the revocations and introspect every token; none: nobody
 
@@ -93,11 +98,17 @@ type Realm struct {
 	password  bool
 	lifetime  time.Duration
 	typ       string // JOSE typ of access tokens
+
+	accounts             *accounts // nil: the directory checks every login
+	insecureCertificates bool
+	lastProven           atomic.Pointer[jeton.Vars] // account of who logged in last; see decoy
 }
 
 // OpenRealm opens a realm over the records that its store has, and makes its
-// signing keys if there are none. It refuses a dialect that it could not
-// authenticate a login of, and names the hole that it has no answer to.
+// signing keys if there are none. Where the directory cannot check a login by
+// itself, who may log in are clients with an account; see
+// [directory.Directory.SetAccount]. It refuses a dialect of which some message
+// says nothing about whose it is.
 func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
@@ -106,6 +117,7 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 		name: c.Name, url: strings.TrimSuffix(c.URL, "/"), dialect: c.Dialect, store: c.Store, log: c.Audit,
 		logger: c.Logger, trusted: c.Trusted, password: c.Password, typ: c.Dialect.Typ,
 		lifetime: first(c.Lifetime, c.Dialect.Lifetime, defaultLifetime),
+		accounts: newAccounts(c.Dialect), insecureCertificates: c.InsecureCertificates,
 	}
 	if r.logger == nil {
 		r.logger = slog.Default()
@@ -145,7 +157,7 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
 	}
 	r.directory, err = directory.Open(ctx, c.Store, c.Audit, c.Name, directory.Settings{
-		Tenanted: c.Dialect.Login.Has("tenant_id"), Scopes: order, ScopeRequiredForKeys: len(order) > 0,
+		Tenanted: r.accounts == nil && c.Dialect.Login.Has("tenant_id"), Scopes: order, ScopeRequiredForKeys: len(order) > 0,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("issuer: realm %s: %w", c.Name, err)
@@ -165,8 +177,8 @@ func first[T comparable](values ...T) T {
 	return zero
 }
 
-// holes that a login or a refresh may have: what the directory can check, or
-// what only asks for something.
+// known are the variables of logins and refreshes that the directory can check,
+// or that only ask for something.
 var known = []string{"username", "password", "client_id", "client_secret", "api_key", "tenant_id",
 	"access_token", "refresh_token", "scope", "resource"}
 
@@ -178,22 +190,9 @@ func (c Config) check() error {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return errors.New("the URL must be http or https, with a host and without query, fragment and user (RFC 8414 section 2)")
 	}
-	for _, x := range slices.Concat([]*dialect.Exchange{c.Dialect.Login}, c.Dialect.Accept, c.Dialect.Refresh) {
-		for _, hole := range x.Holes() {
-			if !slices.Contains(known, hole) {
-				return fmt.Errorf("dialect %s: the %s presents $%s, which an issuer cannot check; it knows $%s",
-					c.Dialect.Name, x.Kind, hole, strings.Join(known, " $"))
-			}
-		}
-		user, client := x.Has("username") && x.Has("password"), x.Has("client_id") && x.Has("client_secret")
-		switch {
-		case x.Kind == dialect.KindRefresh:
-		case !user && !client:
-			return fmt.Errorf("dialect %s: the login presents neither $username and $password nor $client_id and $client_secret", c.Dialect.Name)
-		case x.Has("api_key") && !user:
-			return fmt.Errorf("dialect %s: the login presents $api_key without the $username and $password that it belongs to", c.Dialect.Name)
-		case x.Has("refresh_token") || x.Has("access_token"):
-			return fmt.Errorf("dialect %s: the login presents a token that only a login gives", c.Dialect.Name)
+	if accounts := newAccounts(c.Dialect); accounts != nil {
+		if err := accounts.check(c.Dialect); err != nil {
+			return fmt.Errorf("dialect %s: %w", c.Dialect.Name, err)
 		}
 	}
 	return nil
@@ -264,22 +263,29 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 		r.dialect.WriteTokenError(w, r.name, r.refuse(req.Context(), a, err))
 		return
 	}
+	if m, err = r.readAgain(req, m); err != nil {
+		r.dialect.WriteTokenError(w, r.name, r.refuse(req.Context(), a, err))
+		return
+	}
 	x := m.Exchange
 	if req.Method == http.MethodHead && x.Kind != dialect.KindVerify {
 		allow(w, req, x.Method) // it would spend a refresh token and answer nobody
 		return
 	}
-	a.x, a.vars = x, m.Vars
+	a.x, a.vars, a.message = x, m.Vars, m
 	var answer jeton.Vars
 	switch x.Kind {
 	case dialect.KindVerify:
-		r.serveVerify(w, req, x)
+		r.serveVerify(w, req, body, x)
 		return
 	case dialect.KindLogin:
 		answer, err = r.login(req.Context(), a)
 	case dialect.KindRefresh:
 		a.entry.Action = "refresh"
 		answer, err = r.refresh(req.Context(), a)
+	case dialect.KindStep:
+		a.entry.Action = "step"
+		answer, err = r.step(req.Context(), a)
 	default:
 		writeNotFound(w) // introspection and revocation have paths of their own here
 		return
@@ -298,12 +304,22 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 	r.dialect.WriteTokenError(w, r.name, err)
 }
 
+// readAgain settles what of a message only the realm can know.
+func (r *Realm) readAgain(req *http.Request, m *dialect.Received) (*dialect.Received, error) {
+	if r.accounts == nil {
+		return m, nil
+	}
+	r.adjust(m, req)
+	return r.meaning(req.Context(), m)
+}
+
 // An attempt is one request that wants something, and the audit entry about it.
 type attempt struct {
-	x     *dialect.Exchange
-	vars  jeton.Vars
-	ip    netip.Addr
-	entry audit.Entry
+	x       *dialect.Exchange
+	vars    jeton.Vars
+	message *dialect.Received
+	ip      netip.Addr
+	entry   audit.Entry
 
 	written bool // the refusal is in the audit log already
 }

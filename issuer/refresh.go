@@ -15,6 +15,9 @@ import (
 // token that is fresh; whoever presents a token that was spent before ends the
 // family, because one of two holders of it is a thief.
 func (r *Realm) refresh(ctx context.Context, a *attempt) (jeton.Vars, error) {
+	if r.accounts != nil {
+		return r.refreshAccount(ctx, a)
+	}
 	ids := identities(a.vars)
 	a.name(ids)
 	var client *directory.Client
@@ -80,9 +83,9 @@ func (r *Realm) renew(ctx context.Context, a *attempt, client *directory.Client,
 		if !f.belongs(a.vars, client, worn) {
 			return nil, jeton.InvalidGrant // with no effect: who asks is not the holder
 		}
-		a.entry.Target = f.User
+		a.entry.Target = f.subject()
 		if a.entry.Actor == "" {
-			a.entry.Actor = f.Name // a form that names nobody
+			a.entry.Actor = first(f.Name, f.Client) // a form that names nobody
 		}
 		if r.families.standing(f, presented) == spent {
 			return nil, r.endSpent(ctx, a, f)
@@ -104,14 +107,18 @@ func (r *Realm) renew(ctx context.Context, a *attempt, client *directory.Client,
 			}
 		}
 		t.id = accepted
-		next, err := r.families.use(ctx, f, presented)
-		if errors.Is(err, store.ErrConflict) {
-			continue
+		answer := jeton.Vars{}
+		if a.x.Returns("refresh_token") { // else the one that there is stays
+			next, err := r.families.use(ctx, f, presented)
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			answer["refresh_token"] = next.Reveal()
 		}
-		if err != nil {
-			return nil, err
-		}
-		answer := jeton.Vars{"refresh_token": next.Reveal()}
+		r.fill(a.x, t.party, r.lifetime, answer)
 		return answer, r.mint(ctx, t, answer)
 	}
 }
@@ -122,6 +129,9 @@ func (f *family) belongs(vars jeton.Vars, client *directory.Client, worn *token)
 	if client != nil && (client.ID != f.Client || client.Tenant != f.Tenant) || client == nil && f.Client != "" {
 		return false
 	}
+	if f.User == "" {
+		return worn == nil || worn.family == f.id // what else is presented was compared with the account
+	}
 	if name, ok := vars["username"]; ok && directory.Fold(name) != directory.Fold(f.Name) {
 		return false
 	}
@@ -130,6 +140,9 @@ func (f *family) belongs(vars jeton.Vars, client *directory.Client, worn *token)
 	}
 	return worn == nil || worn.family == f.id
 }
+
+// subject is the user's, or else the client's.
+func (f *family) subject() string { return first(f.User, f.Client) }
 
 // endSpent ends the family of a token that was spent, after writing down why.
 func (r *Realm) endSpent(ctx context.Context, a *attempt, f *family) error {

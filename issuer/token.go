@@ -31,7 +31,8 @@ type token struct {
 	audience []string
 	family   string
 	counters map[string]uint64
-	key      jeton.Secret // API key that must be worn with the token; zero: none
+	bound    map[string]jeton.Secret // :: variable -> credential that must be worn with the token
+	party    *party                  // whom it is for, before it is signed
 
 	issued, expiry time.Time        // of one that was read
 	ends           revocation.Claim // likewise: what can end it
@@ -42,7 +43,10 @@ type token struct {
 func (r *Realm) newToken(p *party) *token {
 	t := &token{
 		id: rand.Text(), owner: p.name(), subject: p.subject(), clientID: p.clientID(),
-		tenant: p.tenant, counters: p.counters,
+		tenant: p.tenant, counters: p.counters, bound: r.bound(p), party: p,
+	}
+	if p.account != nil {
+		t.tenant = p.account["tenant_id"]
 	}
 	if p.user != nil {
 		t.username = p.user.Name
@@ -55,10 +59,8 @@ func (r *Realm) newToken(p *party) *token {
 // in which the counts were committed says which token is the last.
 func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 	now := time.Now()
-	p := revocation.Claim{Generations: t.counters, Family: t.family}
-	if !t.key.IsZero() {
-		p.Bound = map[string]string{"api_key": jeton.Fingerprint(t.id, t.key)}
-	}
+	p := revocation.Claim{Generations: t.counters, Family: t.family, Bound: fingerprints(t.id, t.bound)}
+	account := t.party.account
 	bind := func(name, value string) {
 		if value != "" {
 			answer[name] = value
@@ -68,8 +70,10 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 	bind("expires_in", strconv.FormatInt(int64(r.lifetime/time.Second), 10))
 	bind("scope", t.scope.String())
 	bind("username", t.username)
-	bind("client_id", t.clientID)
-	bind("tenant_id", t.tenant)
+	if account == nil {
+		bind("client_id", t.clientID)
+		bind("tenant_id", t.tenant)
+	}
 	if t.username != "" {
 		bind("user_id", t.subject)
 	}
@@ -79,7 +83,7 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 			claims[name] = value
 		}
 	}
-	for name, value := range r.dialect.Claims(answer) {
+	for name, value := range r.dialect.Claims(t.says(answer)) {
 		claims[name] = value
 	}
 	if claims["sub"] != t.subject {
@@ -116,6 +120,24 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 	return err
 }
 
+// says returns what the vendor's claims are filled from: the answer, and in an
+// account realm what the account says.
+func (t *token) says(answer jeton.Vars) jeton.Vars {
+	if t.party.account == nil {
+		return answer
+	}
+	vars := t.party.account.Clone()
+	for name, text := range answer {
+		vars[name] = text
+	}
+	for _, name := range []string{"client_id", "user_id"} {
+		if vars[name] == "" {
+			vars[name] = t.subject
+		}
+	}
+	return vars
+}
+
 // grantID names the counter of the tokens of one owner for one audience.
 func grantID(owner string, audience []string) string {
 	sum := sha256.Sum256([]byte(owner + "\x00" + strings.Join(audience, "\x00")))
@@ -145,13 +167,18 @@ func (r *Realm) open(ctx context.Context, bearer jeton.Secret) (*token, error) {
 // read checks the signature of a token, that it is this realm's and that it has
 // not expired, and not whether something ended it before.
 func (r *Realm) read(ctx context.Context, bearer jeton.Secret) (*token, error) {
+	return r.readAs(ctx, r.typ, bearer)
+}
+
+// readAs is read for what the realm signed with another type.
+func (r *Realm) readAs(ctx context.Context, as string, bearer jeton.Secret) (*token, error) {
 	typ, claims, err := r.ring.Verify(ctx, bearer)
 	if err != nil {
 		return nil, err
 	}
 	t := &token{claims: claims}
 	text := func(name string) string { s, _ := claims[name].(string); return s }
-	if typ != r.typ || text("iss") != r.url {
+	if typ != as || text("iss") != r.url {
 		return nil, invalidToken("the token is not an access token of this realm")
 	}
 	// One round trip through JSON; the claim was signed, so it is ours.
@@ -170,6 +197,9 @@ func (r *Realm) read(ctx context.Context, bearer jeton.Secret) (*token, error) {
 	t.scope, t.family, t.counters = jeton.ParseScope(text("scope")), t.ends.Family, t.ends.Generations
 	if t.subject = t.ends.Subject; t.subject == "" {
 		t.subject = text("sub")
+	}
+	if r.accounts != nil {
+		t.clientID = t.subject // the vendor's client_id is the account's own
 	}
 	if !time.Now().Before(t.expiry) {
 		return nil, invalidToken("the access token has expired")

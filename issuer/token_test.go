@@ -101,8 +101,10 @@ func custom(t testing.TB, source string, st store.Store) *bench {
 
 func TestOpenRealmRefuses(t *testing.T) {
 	for source, part := range map[string]string{
-		"dialect: x\ntoken: {POST: /token, form: {username: $username, password: $password, otp: $one_time_code}, returns: {t: $access_token}}\ncall: /\n": "$one_time_code",
-		"dialect: x\ntoken: {POST: /token, headers: {x-key: $api_key}, returns: {t: $access_token}}\ncall: /\n":                                            "$api_key without",
+		"dialect: x\ntoken: {POST: /token, form: {grant_type: client_credentials}, returns: {t: $access_token}}\ncall: /\n":                                                  "presents nothing",
+		"dialect: x\ntoken:\n- {POST: /a, form: {sum: $sha256($secret)}, returns: {s: $session}}\n- {POST: /b, form: {s: $session}, returns: {t: $access_token}}\ncall: /\n": "proven by an account",
+		"dialect: x\nlet: {access_token: $hex($sha256($secret))}\ncall: https://a.test\n":                                                                                    "names nothing",
+		"dialect: x\ncall: {base: https://a.test, tls: {cert: $client_certificate, key: $client_private_key}}\n":                                                             "wears nothing",
 	} {
 		d, err := dialect.Parse("test.yaml", []byte(source))
 		if err != nil {

@@ -33,6 +33,9 @@ func (r *Realm) Verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims,
 }
 
 func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims, error) {
+	if r.dialect.Minted() {
+		return r.verifyMinted(ctx, bearer)
+	}
 	if directory.IsAPIKey(bearer) {
 		return r.verifyKey(ctx, bearer)
 	}
@@ -63,7 +66,7 @@ func (r *Realm) verify(ctx context.Context, bearer jeton.Secret) (*jeton.Claims,
 }
 
 func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims, error) {
-	if r.dialect.Login.Has("api_key") {
+	if r.accounts != nil || r.dialect.Login.Has("api_key") {
 		return nil, jeton.InvalidToken
 	}
 	// The counters first: whoever disables writes the state before he raises one.
@@ -86,15 +89,8 @@ func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims,
 }
 
 // serveVerify answers the dialect's own question whether a token is good.
-func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, x *dialect.Exchange) {
-	vars, err := r.dialect.ReadCall(req)
-	var claims *jeton.Claims
-	if err == nil {
-		claims, err = r.Verify(req.Context(), jeton.NewSecret(vars["access_token"]))
-	}
-	if err == nil {
-		err = worn(claims, vars)
-	}
+func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, body []byte, x *dialect.Exchange) {
+	vars, claims, err := r.verifyRequest(req, body)
 	if err != nil {
 		if !jeton.Refused(err) && err != dialect.ErrNoCredentials && req.Context().Err() == nil {
 			r.logger.ErrorContext(req.Context(), "token not verified", "realm", r.name, "err", err)
@@ -108,13 +104,30 @@ func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, x *dialect
 		}
 		return
 	}
-	body := map[string]any{"sub": claims.Subject}
+	said := map[string]any{"sub": claims.Subject}
 	for name, value := range map[string]string{"client_id": claims.ClientID, "tenant_id": claims.Tenant, "scope": claims.Scope.String()} {
 		if value != "" {
-			body[name] = value
+			said[name] = value
 		}
 	}
-	writeJSON(w, http.StatusOK, body)
+	writeJSON(w, http.StatusOK, said)
+}
+
+// verifyRequest decides about a call to the realm itself.
+func (r *Realm) verifyRequest(req *http.Request, body []byte) (jeton.Vars, *jeton.Claims, error) {
+	if r.dialect.Tokenless() {
+		claims, err := r.VerifyCall(req.Context(), req, body)
+		return nil, claims, err
+	}
+	vars, err := r.dialect.ReadCall(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	claims, err := r.Verify(req.Context(), jeton.NewSecret(vars["access_token"]))
+	if err == nil {
+		err = worn(claims, vars)
+	}
+	return vars, claims, err
 }
 
 // worn compares the credentials that a call wears with those that the token is

@@ -1,0 +1,449 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/audit"
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
+	"github.com/jetonhq/jeton/dialects"
+	"github.com/jetonhq/jeton/directory"
+	front "github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/store"
+	"github.com/jetonhq/jeton/store/storetest"
+)
+
+// A vendor is a realm of any dialect behind a real listener, with a guard and an
+// API behind it: what a client of the vendor sees.
+type vendor struct {
+	*bench
+	d      *dialect.Dialect
+	origin *url.URL
+	served *httptest.Server // nil: it is called without a network
+	direct http.Handler
+	faults *storetest.Faults
+	reads  *counted
+}
+
+// vend opens a vendor. With TLS its clients may show a certificate.
+func vend(t testing.TB, d *dialect.Dialect, withTLS bool, adjust func(*Config)) *vendor {
+	t.Helper()
+	served := httptest.NewUnstartedServer(nil)
+	scheme := "http"
+	if withTLS {
+		scheme = "https"
+	}
+	v := newVendor(t, d, &url.URL{Scheme: scheme, Host: served.Listener.Addr().String(), Path: "/v"}, adjust)
+	v.served, served.Config.Handler = served, v.direct
+	if withTLS {
+		served.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+		served.StartTLS()
+	} else {
+		served.Start()
+	}
+	t.Cleanup(served.Close)
+	return v
+}
+
+// counted counts how often a store is read.
+type counted struct {
+	store.Store
+	n atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, key string) (store.Record, error) {
+	c.n.Add(1)
+	return c.Store.Get(ctx, key)
+}
+
+func (c *counted) List(ctx context.Context, prefix, after string, limit int) ([]store.Record, error) {
+	c.n.Add(1)
+	return c.Store.List(ctx, prefix, after, limit)
+}
+
+// vendHere opens a vendor without a network, for tests in virtual time.
+func vendHere(t testing.TB, d *dialect.Dialect) *vendor {
+	t.Helper()
+	return newVendor(t, d, &url.URL{Scheme: "https", Host: "vendor.test", Path: "/v"}, nil)
+}
+
+func newVendor(t testing.TB, d *dialect.Dialect, origin *url.URL, adjust func(*Config)) *vendor {
+	t.Helper()
+	v := &vendor{d: d, origin: origin, faults: new(storetest.Faults)}
+	b := &bench{t: t, log: audit.NewMemory(), lines: new(bytes.Buffer)}
+	v.reads = &counted{Store: storetest.Faulty(store.NewMemory(), v.faults)}
+	b.store = store.Like(v.reads, v.reads.Store)
+	c := Config{Name: "vendor", Dialect: d, Store: b.store, Audit: b.log, URL: v.origin.String(), Logger: slog.New(slog.NewTextHandler(b.lines, nil))}
+	if adjust != nil {
+		adjust(&c)
+	}
+	var err error
+	if b.Realm, err = OpenRealm(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	v.bench = b
+	b.directory.Passwords = &directory.PasswordHasher{Memory: 8, Time: 1}
+	b.run()
+	<-b.Ready()
+	server := NewServer(b.store, c.Logger)
+	if err := server.Mount("/v", b.Realm, v.api()); err != nil {
+		t.Fatal(err)
+	}
+	v.direct = server
+	return v
+}
+
+// RoundTrip carries a request to a vendor without a network.
+func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.URL.Scheme, in.URL.Host, in.Host, in.RemoteAddr = "", "", r.URL.Host, "192.0.2.1:1234"
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	v.direct.ServeHTTP(w, in)
+	return w.Result(), nil
+}
+
+// api is the vendor's API, behind a guard. It says whose call it was.
+func (v *vendor) api() http.Handler {
+	route, err := front.ParseRoute("* /{rest...} -> token")
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	g := &front.Guard{Dialect: v.d, Verifier: v.Realm, Routes: []front.Route{route}, Permissions: dialect.Permissions{}}
+	return g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, r.Header.Get(front.HeaderSubject)+" "+string(body))
+	}))
+}
+
+// down makes every use of the store fail from now on.
+func (v *vendor) down() { v.faults.Set(storetest.Down) }
+
+// client returns a client of the vendor that shows a certificate, if not nil.
+func (v *vendor) client(cert *tls.Certificate) *http.Client {
+	if v.served == nil {
+		return &http.Client{Transport: v}
+	}
+	transport := &http.Transport{}
+	if v.served.TLS != nil {
+		roots := x509.NewCertPool()
+		roots.AddCert(v.served.Certificate())
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+		if cert != nil {
+			transport.TLSClientConfig.Certificates = []tls.Certificate{*cert}
+		}
+	}
+	v.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// exchange makes one exchange as a client does, and adds what the answer bound.
+// Change, if not nil, changes the request before it is sent.
+func (v *vendor) exchange(x *dialect.Exchange, vars jeton.Vars, change func(*http.Request)) (jeton.Vars, error) {
+	v.t.Helper()
+	r, err := v.d.WriteRequest(v.t.Context(), x, v.origin, vars)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	cert, err := v.d.Certificate(x, vars)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if change != nil {
+		change(r)
+	}
+	answer, err := v.client(cert).Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	got, err := v.d.ReadResponse(x, answer.StatusCode, answer.Header, body, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	all := vars.Clone()
+	maps.Copy(all, got)
+	return all, nil
+}
+
+// enter logs in, with all steps, and returns the account with what the answers
+// bound. A token that the client makes itself is made.
+func (v *vendor) enter(account jeton.Vars) (jeton.Vars, error) {
+	v.t.Helper()
+	vars, err := account.Clone(), error(nil)
+	if v.d.Minted() {
+		token, err := v.d.Mint(vars, time.Now())
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		vars["access_token"] = token.AccessToken.Reveal()
+	}
+	for _, x := range v.d.Sequence() {
+		if vars, err = v.exchange(x, vars, nil); err != nil {
+			return nil, err
+		}
+	}
+	return vars, nil
+}
+
+// must enter.
+func (v *vendor) entered(account jeton.Vars) jeton.Vars {
+	v.t.Helper()
+	vars, err := v.enter(account)
+	if err != nil {
+		v.t.Fatalf("login: %v\n%s", err, v.lines)
+	}
+	return vars
+}
+
+// call calls the API and returns the status and whose call it was.
+func (v *vendor) call(vars jeton.Vars, change func(*http.Request)) (int, string) {
+	v.t.Helper()
+	base, err := v.d.CallURL(v.origin, vars)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	const sent = `{"a":"b"}`
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodPost, strings.TrimSuffix(base.String(), "/")+"/things", strings.NewReader(sent))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if err := v.d.WriteCall(r, vars); err != nil {
+		v.t.Fatal(err)
+	}
+	if v.d.Signs() {
+		if err := v.d.SignCall(r, []byte(sent), vars, time.Now()); err != nil {
+			v.t.Fatal(err)
+		}
+	}
+	if change != nil {
+		change(r)
+	}
+	cert, err := v.d.CallCertificate(vars)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	answer, err := v.client(cert).Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if answer.StatusCode == http.StatusOK && !strings.HasSuffix(string(body), " "+sent) {
+		v.t.Fatal("the API did not get the body that was sent")
+	}
+	subject, _, _ := strings.Cut(string(body), " ")
+	return answer.StatusCode, subject
+}
+
+// good calls the API and ends the test if it refuses.
+func (v *vendor) mustCall(vars jeton.Vars) string {
+	v.t.Helper()
+	status, subject := v.call(vars, nil)
+	if status != http.StatusOK {
+		v.t.Fatalf("the API answered %d %s\n%s", status, subject, v.lines)
+	}
+	return subject
+}
+
+// invented returns an account for a dialect: a value for each variable that it
+// takes.
+func (v *vendor) invented(tag string) jeton.Vars {
+	kinds, account := v.d.Kinds(), jeton.Vars{}
+	cert, key := newCertificate(v.t)
+	for _, name := range slices.Concat(v.d.LoginVars(), v.d.CallVars()) {
+		if slices.ContainsFunc(v.d.Vars, func(d dialect.Var) bool { return d.Name == name && (d.Default != "" || d.Optional) }) {
+			continue
+		}
+		switch kinds[name] {
+		case "certificate":
+			account[name] = cert
+		case "key":
+			account[name] = key
+		default:
+			account[name] = v.value(kinds[name], name+"-of-"+tag)
+		}
+	}
+	delete(account, "scope")
+	return account
+}
+
+func (v *vendor) value(kind, otherwise string) string {
+	if key := law.Key(kind); kind != "" && key != "" {
+		return key
+	}
+	switch kind {
+	case "seconds", "minutes", "hours":
+		return "3600"
+	case "instant", "day":
+		return "2026-01-02T00:00:00Z"
+	case "url":
+		return v.origin.String()
+	}
+	return otherwise
+}
+
+// open gives somebody a way in with an account: a client with it, or what the
+// directory checks by itself.
+func (v *vendor) admit(account jeton.Vars) string {
+	v.t.Helper()
+	ctx := v.t.Context()
+	if v.accounts != nil {
+		c, _, err := v.directory.AddClient(ctx, "test", directory.Client{Name: "client", Scope: v.d.Scope.Default}, jeton.Secret{})
+		must(v.t, err)
+		must(v.t, v.directory.SetAccount(ctx, "test", "", c.ID, account))
+		return c.ID
+	}
+	tenant, subject := "", ""
+	if v.d.Login.Has("tenant_id") {
+		tenant = account["tenant_id"]
+		_, err := v.directory.AddTenant(ctx, "test", directory.Tenant{ID: tenant})
+		must(v.t, err)
+	}
+	if id := account["client_id"]; id != "" {
+		v.addClient(directory.Client{ID: id, Tenant: tenant, Name: "client", Scope: v.d.Scope.Default}, account["client_secret"])
+		subject = id
+	}
+	if name := account["username"]; name != "" {
+		scope := slices.Concat(v.d.Scope.Default, v.d.Scope.Order)
+		u := v.addUser(tenant, name, account["password"], scope.String())
+		if subject = u.ID; account["api_key"] != "" {
+			v.addKey(directory.APIKey{Tenant: tenant, Name: "key", Owner: u.ID}, account["api_key"])
+		}
+	}
+	return subject
+}
+
+// The file that lets the broker log in to a vendor also lets the issuer be that
+// vendor: whatever dialect there is, who has an account logs in, calls and
+// refreshes; and who has another secret does not.
+func TestEvery(t *testing.T) {
+	for _, name := range dialects.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, err := dialects.Load(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testEvery(t, d)
+		})
+	}
+}
+
+func testEvery(t *testing.T, d *dialect.Dialect) {
+	v := vend(t, d, slices.Contains(slices.Collect(maps.Values(d.Kinds())), "certificate"), nil)
+	account := v.invented("a")
+	subject := v.admit(account)
+	vars := v.entered(account)
+	if got := v.mustCall(vars); got != subject {
+		t.Errorf("the call is %s's, want %s", got, subject)
+	}
+	for _, wrong := range v.wrongs(account) {
+		if v.enters(wrong) {
+			t.Error("somebody else is let in")
+		}
+	}
+	token := d.NewToken(vars, time.Now())
+	x := d.RefreshWith(token, time.Now())
+	if x == nil {
+		return
+	}
+	next, err := v.exchange(x, vars, nil)
+	if err != nil {
+		t.Fatalf("refresh: %v\n%s", err, v.lines)
+	}
+	if next["access_token"] == vars["access_token"] {
+		t.Error("the refresh gave the same token")
+	}
+	v.mustCall(next)
+}
+
+// enters reports whether somebody logs in and a call is good.
+func (v *vendor) enters(account jeton.Vars) bool {
+	v.t.Helper()
+	vars, err := v.enter(account)
+	if err != nil {
+		if !jeton.Refused(err) || strings.Contains(v.lines.String(), "level=ERROR") {
+			v.t.Fatalf("%v\n%s", err, v.lines)
+		}
+		return false
+	}
+	status, _ := v.call(vars, nil)
+	return status == http.StatusOK
+}
+
+// wrongs returns accounts that differ in one variable each.
+func (v *vendor) wrongs(account jeton.Vars) []jeton.Vars {
+	var list []jeton.Vars
+	for name, text := range account {
+		if v.d.LeadsTo(name) != "" || !v.travels(name) {
+			continue
+		}
+		wrong := account.Clone()
+		switch kind := v.d.Kinds()[name]; kind {
+		case "", "words":
+			wrong[name] = text + "x"
+		case "key", "certificate", "url":
+			continue
+		default:
+			if wrong[name] = v.value(kind, ""); law.Key(kind) == "" {
+				continue
+			}
+			wrong[name] = forgersKey(v.t, text)
+		}
+		list = append(list, wrong)
+	}
+	return list
+}
+
+// travels reports whether a variable is presented, or proves something; one that
+// only says where the vendor stands is not seen by it.
+func (v *vendor) travels(name string) bool {
+	shapes := []dialect.Shape{v.d.CallShape()}
+	if v.d.Minted() {
+		shapes = append(shapes, v.d.MintShape())
+	}
+	for _, x := range v.d.Sequence() {
+		shapes = append(shapes, v.d.Shape(x))
+	}
+	return slices.ContainsFunc(shapes, func(s dialect.Shape) bool {
+		return slices.Contains(s.Travels, name) || slices.Contains(s.Secrets, name)
+	})
+}
+
+// forgersKey returns a key of the same kind as one in PEM.
+func forgersKey(t testing.TB, text string) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		t.Fatal("no PEM")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	must(t, err)
+	return newKeyLike(t, key)
+}
