@@ -47,7 +47,7 @@ func standardReturns() *tree {
 func standardRefresh(login *Exchange) *Exchange {
 	x := &Exchange{
 		Kind: KindRefresh, Grant: jeton.GrantRefreshToken, Method: "POST", url: login.url,
-		headers: login.headers, basic: login.basic, body: bodyForm, returns: login.returns,
+		headers: login.headers, basic: login.basic, tls: login.tls, body: bodyForm, returns: login.returns,
 	}
 	x.form = fields("grant_type", "refresh_token", "refresh_token", "$refresh_token")
 	if login.basic == nil && login.Has("client_id") {
@@ -56,6 +56,11 @@ func standardRefresh(login *Exchange) *Exchange {
 	}
 	if login.basic == nil && login.Has("client_secret") {
 		x.form = append(x.form, fields("client_secret", "$client_secret")...)
+	}
+	for _, f := range login.form { // RFC 7521 section 4.2
+		if f.name == "client_assertion" || f.name == "client_assertion_type" {
+			x.form = append(x.form, f)
+		}
 	}
 	x.form = append(x.form, fields("scope", "$scope")...)
 	return x
