@@ -133,7 +133,11 @@ func (v value) sketch(escape func(string) string) string {
 func sketchFields(fields []field, between string, escape func(string) string) string {
 	var list []string
 	for _, f := range fields {
-		list = append(list, escape(f.name)+"="+f.value.sketch(escape))
+		s := f.value.sketch(escape)
+		if f.name != every {
+			s = escape(f.name) + "=" + s
+		}
+		list = append(list, s)
 	}
 	return strings.Join(list, between)
 }
@@ -368,12 +372,15 @@ func (d *Dialect) SketchAnswer(x *Exchange) string {
 	if x.ok != nil && (x.returns != nil || x.returnsXML != nil) {
 		fmt.Fprintf(&b, "# no, whatever the status, unless it has %s\n", x.ok.lines("", ""))
 	}
+	if slices.ContainsFunc(x.setCookie, func(f field) bool { return f.name == every }) {
+		fmt.Fprintf(&b, "# %s is every cookie of the answer, name=value; name=value\n", x.setCookie[0].value)
+	}
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\n", status, http.StatusText(status))
 	for _, f := range x.returnsHeaders {
 		fmt.Fprintf(&b, "%s: %s\n", http.CanonicalHeaderKey(f.name), f.value)
 	}
-	for _, f := range x.setCookie {
-		fmt.Fprintf(&b, "Set-Cookie: %s=%s\n", f.name, f.value)
+	if len(x.setCookie) > 0 {
+		fmt.Fprintf(&b, "Set-Cookie: %s\n", sketchFields(x.setCookie, "\nSet-Cookie: ", strings.Clone))
 	}
 	switch t := x.returns; {
 	case x.returnsXML != nil:

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
 )
@@ -160,4 +165,28 @@ func (a *app) showDialect(named bool, name string) error {
 	}
 	_, err = a.out.Write(append(src, shown(d.Dialect)...))
 	return err
+}
+
+// placeholder stands for a hole in an example. It has no character that any
+// part of a request would escape.
+func placeholder(hole string) string { return "HOLE." + hole + ".HOLE" }
+
+// example writes a request of the dialect with placeholders for what an account
+// must give, what logins answer and what the client makes. It cannot where a
+// codec or a signature takes no placeholder.
+func example(d *dialect.Dialect, x *dialect.Exchange) (*http.Request, error) {
+	vars := jeton.Vars{}
+	for _, hole := range slices.Concat(x.Holes(), d.LoginVars(), []string{"access_token", "refresh_token"}) {
+		vars[hole] = placeholder(hole)
+	}
+	maps.Copy(vars, d.Defaults())
+	return d.WriteRequest(context.Background(), x, exampleOrigin(d), vars)
+}
+
+// exampleOrigin stands for the host that an account is to give.
+func exampleOrigin(d *dialect.Dialect) *url.URL {
+	if !d.NeedsOrigin() {
+		return nil
+	}
+	return &url.URL{Scheme: "https", Host: placeholder("origin")}
 }
