@@ -34,13 +34,29 @@ verify: {GET: /me}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(c.want, string(d.YAML())); diff != "" {
+		if diff := cmp.Diff(modeline+c.want, string(d.YAML())); diff != "" {
 			t.Error(diff)
 		}
 		if err := d.Check(); err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+// FuzzHAR: whatever an archive holds, reading it ends without a panic.
+func FuzzHAR(f *testing.F) {
+	src, err := os.ReadFile("testdata/har/browser.har")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(src, 0)
+	f.Add([]byte(`{"log":{"entries":[{"request":{"method":"POST","url":"https://a.example/token","postData":{"text":"a=b"}},"response":{"status":200,"content":{"text":"{\"token\":\"x\"}"}}}]}}`), 1)
+	f.Fuzz(func(t *testing.T, src []byte, entry int) {
+		d, err := learn.HAR(src, entry, learn.Options{})
+		if err == nil && len(d.YAML()) == 0 || err != nil && !strings.HasPrefix(err.Error(), "learn: ") {
+			t.Errorf("neither a dialect nor a reason: %v", err)
+		}
+	})
 }
 
 func TestHARRefusals(t *testing.T) {

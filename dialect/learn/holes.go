@@ -24,6 +24,7 @@ type maker struct {
 	scope   []string          // that the page asks for
 	comma   bool              // scopes are separated by commas
 	notes   []string
+	failed  error // of a question
 
 	settings *doc   // vars: public settings and their choice
 	lifetime string // that somebody told
@@ -122,6 +123,9 @@ func (m *maker) value(field, s string) (template, sample string) {
 	}
 	name := m.variable(field)
 	own := canonical[strings.TrimPrefix(letters(field), "x")] != "" || canonical[letters(field)] != "" || secretName(field) || name == "client_id" || name == "client_secret"
+	if from, ok := m.bound[strings.ReplaceAll(placeholderName(s), "_", "")]; ok && len(holesIn(s)) == 1 {
+		return hole(from), m.vars[from]
+	}
 	if called, ok := placeholder(s); ok && (loud || own || upperSnake.MatchString(s) || talks.MatchString(s) || crossed.MatchString(s)) {
 		if from, ok := m.bound[strings.ReplaceAll(called, "_", "")]; ok {
 			return hole(from), m.vars[from]
@@ -141,17 +145,43 @@ func (m *maker) value(field, s string) (template, sample string) {
 	case own || name == "resource" && !loud:
 		return m.real(name, field, s)
 	}
-	if template, sample, ok := m.composite(field, s); ok {
+	if template, sample, ok := m.composite(field, s, false); ok {
 		return template, sample
 	}
-	switch {
-	case letters(field) == "audience" && !plainURL.MatchString(s):
-		return m.real(name, field, s)
-	case plain(s), strings.HasPrefix(field, "@") && plainURL.MatchString(s), graphQL.MatchString(s) && !revealing(s):
+	if always(field, s) {
+		return literal(s), s
+	}
+	if plain(s) && m.same(field) {
 		return literal(s), s
 	}
 	return m.real(name, field, s)
 }
+
+// same asks whether a field has the same text for every account.
+func (m *maker) same(field string) bool {
+	if m.failed != nil {
+		return false
+	}
+	const own, same = "an account's own", "the same for every account"
+	choice, err := m.ask("What is the text of the field "+shown(field)+"?", own, same)
+	m.failed = err
+	return choice == same
+}
+
+// always reports whether a field surely has the same text for every account:
+// what it says is no secret.
+func always(field, s string) bool {
+	switch l := letters(field); {
+	case fixedName(field), l == "accept", l == "contenttype", strings.HasSuffix(l, "version"):
+		return plain(s)
+	case l == "audience", l == "redirecturi", l == "soapaction", strings.HasPrefix(field, "@"):
+		return plainURL.MatchString(s) && !revealing(s) || strings.HasPrefix(s, "urn:") && plain(s) || strings.HasPrefix(field, "@xsi:") && plain(s)
+	}
+	return fixedValue.MatchString(s) || graphQL.MatchString(s) && !revealing(s)
+}
+
+// fixedValue matches what is hardly an account's own.
+var fixedValue = regexp.MustCompile(`^(?i:true|false|yes|no|\d{1,3}|json|xml|live|test|sandbox|production|client_credentials|password|bearer)$`)
 
 var graphQL = regexp.MustCompile(`^\s*(?:mutation|query)\b[^"]*$`)
 
@@ -170,7 +200,9 @@ func (m *maker) real(name, field, s string) (template, sample string) {
 var quotedArgument = regexp.MustCompile(`(\w+)(\s*:\s*)"((?:[^"\\]|\\.)*)"`)
 
 // composite makes a template of a text that holds values among other words.
-func (m *maker) composite(field, s string) (template, sample string, ok bool) {
+//
+// Its holes are named as the page names them, which inURL allows for any word.
+func (m *maker) composite(field, s string, inURL bool) (template, sample string, ok bool) {
 	type span struct {
 		from, to int
 		template string
@@ -189,6 +221,9 @@ func (m *maker) composite(field, s string) (template, sample string, ok bool) {
 	}
 	for _, at := range holesIn(s) {
 		called := placeholderName(holeWords(s[at[0]:at[1]]))
+		if !familiar(called) && !inURL {
+			return "", "", false // a secret can have braces
+		}
 		if from, ok := m.bound[strings.ReplaceAll(called, "_", "")]; ok {
 			called = from
 		}
@@ -456,7 +491,7 @@ func (m *maker) half(name, value string, stands bool) (template, sample string) 
 		name, sample = m.bind(name, name, "", false)
 		return hole(name), sample
 	}
-	if t, s, ok := m.composite(name, value); ok {
+	if t, s, ok := m.composite(name, value, false); ok {
 		return t, s
 	}
 	return m.real(name, name, value)
@@ -521,7 +556,7 @@ func (m *maker) host(h string) (template, sample string) {
 		return h + port, h + port
 	}
 	if len(holesIn(h)) > 0 {
-		if t, s, ok := m.composite("host", h); ok {
+		if t, s, ok := m.composite("host", h, true); ok {
 			return t + port, s + port
 		}
 	}
@@ -581,7 +616,7 @@ func (m *maker) segment(before, segment string) (template, sample string) {
 		return hole(name), sample
 	}
 	if len(holesIn(plainSegment)) > 0 {
-		if t, s, ok := m.composite(ownerID(before), plainSegment); ok {
+		if t, s, ok := m.composite(ownerID(before), plainSegment, true); ok {
 			return t, s
 		}
 	}

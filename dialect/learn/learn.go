@@ -18,8 +18,7 @@ import (
 	"github.com/jetonhq/jeton"
 )
 
-// Modeline is the first line of every file that is written, with its line end;
-// empty: none.
+// Modeline is the first line of every file that is written; empty: none.
 const Modeline = ""
 
 // Options say what a paste does not.
@@ -91,7 +90,7 @@ var (
 	revokePath  = regexp.MustCompile(`(?i)revoke|logout|logoff|signout|sign-out|invalidate`)
 )
 
-// sort says what each exchange is for.
+// sortExchanges says what each exchange is for.
 func sortExchanges(list []exchange) (page, error) {
 	first, best := -1, 0
 	for i, e := range list {
@@ -262,6 +261,9 @@ func (m *maker) learn(list []exchange) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.failed != nil {
+		return nil, m.failed
+	}
 	last := steps[len(steps)-1]
 	if d.Name, err = m.name(p.steps[0].request); err != nil {
 		return nil, err
@@ -285,7 +287,7 @@ func (m *maker) learn(list []exchange) (*Draft, error) {
 	}
 	f.add("vars", m.settings)
 	f.add("hosts", hosts)
-	f.add("token", tokenDoc(steps, m.replies(p, steps, returns)))
+	f.add("token", tokenDoc(steps, saidAnyway(returns)))
 	f.add("refresh", refresh)
 	f.add("call", call.doc)
 	f.add("verify", call.verify)
@@ -302,7 +304,9 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // finish writes the file, unless a secret would stand in it.
 func (m *maker) finish(d *Draft, f *file) (*Draft, error) {
 	var b strings.Builder
-	b.WriteString(Modeline)
+	if Modeline != "" {
+		b.WriteString(Modeline + "\n")
+	}
 	for i, key := range f.keys {
 		if kid := f.kids[i]; kid.kind == docText && sentence.MatchString(kid.text) {
 			b.WriteString(key + ": " + kid.text + "\n")
@@ -468,11 +472,10 @@ func (m *maker) stepReply(a *answer, p page, at int) (*reply, error) {
 	return m.reply(a, nil, more)
 }
 
-func (m *maker) replies(p page, steps []*request, returns []*reply) []*reply {
-	for i, r := range returns {
-		if i+1 == len(steps) && r != nil && r.standard() {
-			returns[i] = nil
-		}
+// saidAnyway drops the last answer if it is as RFC 6749 has it.
+func saidAnyway(returns []*reply) []*reply {
+	if last := len(returns) - 1; returns[last].standard() {
+		returns[last] = nil
 	}
 	return returns
 }

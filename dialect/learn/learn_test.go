@@ -43,11 +43,11 @@ func TestPages(t *testing.T) {
 			}
 			notes := strings.Join(append(d.Notes, ""), "\n")
 			if os.Getenv("UPDATE_SCRIPTS") != "" {
-				archive.Files = []txtar.File{{Name: "paste", Data: []byte(parts["paste"])}, {Name: "yaml", Data: d.YAML()}, {Name: "notes", Data: []byte(notes)}}
+				archive.Files = []txtar.File{{Name: "paste", Data: []byte(parts["paste"])}, {Name: "yaml", Data: []byte(strings.TrimPrefix(string(d.YAML()), modeline))}, {Name: "notes", Data: []byte(notes)}}
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
-			} else if diff := cmp.Diff(parts["yaml"]+parts["notes"], string(d.YAML())+notes); diff != "" {
+			} else if diff := cmp.Diff(modeline+parts["yaml"]+parts["notes"], string(d.YAML())+notes); diff != "" {
 				t.Error(diff)
 			}
 			if err := d.Check(); err != nil {
@@ -61,6 +61,9 @@ func TestPages(t *testing.T) {
 		})
 	}
 }
+
+// modeline is what every file begins with; the pages do not have it.
+var modeline = strings.TrimPrefix(learn.Modeline+"\n", "\n")
 
 // TestSeeds holds what is learned from the curl lines of four vendors' pages
 // against the dialects that ship: both send the same login.
@@ -162,6 +165,8 @@ func TestQuestions(t *testing.T) {
 		{"curl https://a.example.com/login -d user=ann -d password=x\n{\"sessionId\": \"a1b2c3d4e5\", \"user_session_id\": \"f1b2c3d4e5\", \"auth\": {\"api_session_id\": \"f1b2c3d4e6\"}}", "", "", "sessionId: $access_token"},
 		{"curl https://a.example.com/login -d user=ann -d password=x\n{\"authToken\": \"a1b2c3d4e5\", \"bearerToken\": \"f1b2c3d4e5\"}", "Which field of the answer is the token?", "bearerToken", "bearerToken: $access_token"},
 		{"curl https://a.example.com/token -d grant_type=client_credentials -u a:b", "", "", "basic: $client_id:$client_secret"},
+		{"curl https://a.example.com/login -d user=ann -d password=x -d department=sales", "What is the text of the field department?", "the same for every account", "department: sales"},
+		{"curl https://a.example.com/login -d user=ann -d password=x -d department=sales", "What is the text of the field department?", "an account's own", "department: $department"},
 	} {
 		asked := ""
 		d, err := learn.Curl(c.paste, learn.Options{Ask: func(q learn.Question) (string, error) {

@@ -113,12 +113,11 @@ func holeWords(s string) string {
 // being one, and what the value is called; the name is "" if it does not say.
 func placeholder(s string) (name string, ok bool) {
 	if m := holesIn(s); len(m) == 1 && m[0][0] == 0 && m[0][1] == len(s) {
-		switch words := holeWords(s); {
-		case strings.HasPrefix(words, "base64 "), words == "value", words == "string":
-			return "", true
-		default:
-			return placeholderName(words), true
+		name := placeholderName(holeWords(s))
+		if !familiar(name) || name == "value" || strings.HasPrefix(name, "base64") {
+			name = "" // a secret can stand in braces too
 		}
+		return name, true
 	}
 	if len(holesIn(s)) > 0 {
 		return "", false
@@ -167,9 +166,12 @@ func secretName(name string) bool {
 	return secretWord.MatchString(s) && !publicWord.MatchString(s)
 }
 
-var fixedNames = strings.Fields(`grant_type granttype response_type client_assertion_type subject_token_type requested_token_type
-actor_token_type assertion_type auth_type authtype authentication_type provider realm_type login_type type method action format
-output version api_version apiversion v requested_token_use token_type realm connection`)
+var fixedNames = strings.Fields(`grant_type granttype grant response_type client_assertion_type subject_token_type requested_token_type
+actor_token_type assertion_type auth_type authtype authentication_type auth_method auth_mode provider auth_provider identity_provider
+realm_type login_type user_type account_type device_type type method action format output version api_version apiversion v
+requested_token_use token_type token_format realm connection mode service language lang locale culture operation operation_name command cmd
+platform channel source environment env product module function func class object jsonrpc event remember remember_me persistent
+response_format responseformat result_format alg algorithm box_subject_type client_info prompt`)
 
 // fixedName reports whether a field of that name has the same text for every
 // account.

@@ -34,11 +34,11 @@ func TestOpenAPI(t *testing.T) {
 				t.Fatal(err)
 			}
 			if os.Getenv("UPDATE_SCRIPTS") != "" {
-				archive.Files = []txtar.File{{Name: "document", Data: []byte(parts["document"])}, {Name: "yaml", Data: d.YAML()}}
+				archive.Files = []txtar.File{{Name: "document", Data: []byte(parts["document"])}, {Name: "yaml", Data: []byte(strings.TrimPrefix(string(d.YAML()), modeline))}}
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
-			} else if diff := cmp.Diff(parts["yaml"], string(d.YAML())); diff != "" {
+			} else if diff := cmp.Diff(modeline+parts["yaml"], string(d.YAML())); diff != "" {
 				t.Error(diff)
 			}
 			if err := d.Check(); err != nil {
@@ -49,6 +49,28 @@ func TestOpenAPI(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzOpenAPI: whatever a document holds, reading it ends without a panic, and
+// what is learned is a dialect or says why not.
+func FuzzOpenAPI(f *testing.F) {
+	files, err := filepath.Glob("testdata/openapi/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(archive.Files[0].Data)
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		d, err := learn.OpenAPI(src, learn.Options{})
+		if err == nil && len(d.YAML()) == 0 || err != nil && !strings.HasPrefix(err.Error(), "learn: ") {
+			t.Errorf("neither a dialect nor a reason: %v", err)
+		}
+	})
 }
 
 func TestOpenAPIRefusals(t *testing.T) {

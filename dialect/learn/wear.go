@@ -196,13 +196,13 @@ func (w *wearer) pairs(list []pair, header bool) []pair {
 			continue
 		}
 		if t, ok := w.template(p.name, p.text); ok {
-			out = append(out, pair{header1(p.name, header), t})
+			out = append(out, pair{p.name, t})
 			continue
 		}
 		l := letters(p.name)
 		known := canonical[l] != "" || canonical[strings.TrimPrefix(l, "x")] != "" || secretName(p.name)
 		if _, stands := placeholder(p.text); !known && !stands {
-			if header && len(list) > 0 {
+			if header {
 				w.m.notef("The call's field %s was left out: it is no credential.", shown(http.CanonicalHeaderKey(p.name)))
 			}
 			continue
@@ -213,8 +213,6 @@ func (w *wearer) pairs(list []pair, header bool) []pair {
 	}
 	return out
 }
-
-func header1(name string, _ bool) string { return name }
 
 // basic says which half of a Basic pair is the token.
 func (w *wearer) basic(p *pair) string {
