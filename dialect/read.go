@@ -30,7 +30,9 @@ func (d *Dialect) exchanges() []*Exchange {
 	if d.Standard {
 		list = append(list, standardPassword(d.Login))
 		for _, x := range d.Accept {
-			list = append(list, standardRefresh(x), standardPassword(x))
+			if x.url.where() != d.Login.url.where() {
+				list = append(list, standardRefresh(x), standardPassword(x))
+			}
 		}
 	}
 	for _, x := range []*Exchange{d.Verify, d.Introspect, d.Revoke} {

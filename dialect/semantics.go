@@ -470,23 +470,25 @@ func sameDomain(host, login value) bool {
 	return strings.HasSuffix(host[len(host)-1].text, domain)
 }
 
-// ambiguous refuses two exchanges at one URL of which neither asks for
-// something that the other does not, nor for another variable in its place: then
-// the server knows by what it gave out.
+// ambiguous refuses two exchanges at one URL of which one asks for nothing that
+// the other does not: a message of the other is also one of it. Where neither
+// does, but they have different variables in one place, the server knows by what
+// it gave out.
 func (d *Dialect) ambiguous(root yamlnode.Node) error {
 	for i, x := range d.all {
 		for _, y := range d.all[i+1:] {
-			if x.Method != y.Method || (address{path: x.url.path}).String() != (address{path: y.url.path}).String() || x.differs(d, y) || y.differs(d, x) {
+			more, less := x.differs(d, y), y.differs(d, x)
+			if x.Method != y.Method || x.url.where() != y.url.where() || more && less || !more && !less && !sameNames(x.Holes(), y.Holes()) {
 				continue
 			}
-			if a, b := x.Holes(), y.Holes(); slices.ContainsFunc(a, func(h string) bool { return !slices.Contains(b, h) }) ||
-				slices.ContainsFunc(b, func(h string) bool { return !slices.Contains(a, h) }) {
-				continue
-			}
-			return root.Errorf("the %s and the %s at %s %s cannot be told apart: one of them is to have a field that the other lacks", x.Kind, y.Kind, x.Method, x.Path())
+			return root.Errorf("the %s and the %s at %s %s cannot be told apart: each is to have a field that the other lacks", x.Kind, y.Kind, x.Method, x.Path())
 		}
 	}
 	return nil
+}
+
+func sameNames(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(name string) bool { return !slices.Contains(b, name) })
 }
 
 // differs reports whether x requires a field that y does not have, or has

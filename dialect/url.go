@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -153,6 +154,10 @@ func (a address) under(base address) address {
 	}
 	return address{base.root, base.scheme, base.host, append(path, a.path...)}
 }
+
+// where returns what addresses of one place have in common: the path, by which a
+// server tells them apart.
+func (a address) where() string { return cmp.Or(address{path: a.path}.String(), "/") }
 
 // String shows the address as the file has it, holes as $name.
 func (a address) String() string {
