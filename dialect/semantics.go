@@ -494,8 +494,8 @@ func sameNames(a, b []string) bool {
 // differs reports whether x requires a field that y does not have, or has
 // with another fixed text.
 func (x *Exchange) differs(d *Dialect, y *Exchange) bool {
-	has := y.shape(d)
-	for name, text := range x.shape(d) {
+	has := y.shape(func(value) bool { return true })
+	for name, text := range x.shape(func(v value) bool { return !v.leftOut(d.optional) }) {
 		if other, ok := has[name]; !ok || text != other && text != "" && other != "" {
 			return true
 		}
@@ -503,13 +503,14 @@ func (x *Exchange) differs(d *Dialect, y *Exchange) bool {
 	return false
 }
 
-// shape returns what a request requires: where and name -> fixed text or "".
-func (x *Exchange) shape(d *Dialect) map[string]string {
+// shape returns the fields of a request that count: where and name -> fixed text
+// or "".
+func (x *Exchange) shape(counts func(value) bool) map[string]string {
 	shape := map[string]string{}
 	add := func(where string, list []field) {
 		for _, f := range list {
 			text, _ := f.value.literal()
-			if !f.value.leftOut(d.optional) {
+			if counts(f.value) {
 				shape[where+f.name] = text
 			}
 		}
@@ -518,8 +519,8 @@ func (x *Exchange) shape(d *Dialect) map[string]string {
 	add("header ", x.headers)
 	add("cookie ", x.cookies)
 	add("form ", x.form)
-	x.json.shape("json", shape)
-	x.xml.shape("xml", shape)
+	x.json.shape("json", counts, shape)
+	x.xml.shape("xml", counts, shape)
 	if x.text != nil {
 		shape["text"], _ = x.text.literal()
 	}
@@ -538,18 +539,25 @@ func (x *Exchange) shape(d *Dialect) map[string]string {
 	return shape
 }
 
-// shape adds what a document requires, to any depth.
-func (t *tree) shape(path string, into map[string]string) {
+// shape adds the fields of a document that count, to any depth. One that is
+// nothing, such as null, may always be absent.
+func (t *tree) shape(path string, counts func(value) bool, into map[string]string) {
 	if t == nil {
 		return
 	}
-	for i, key := range t.keys {
-		kid := t.kids[i]
-		text, _ := kid.value.literal()
-		if kid.kind == treeLiteral {
-			text = kid.raw
+	for i, kid := range t.kids {
+		key := strconv.Itoa(i)
+		if t.kind == treeObject {
+			key = t.keys[i]
 		}
-		into[path+" "+key] = text
-		kid.shape(path+" "+key, into)
+		text, fixed := kid.value.literal()
+		switch {
+		case kid.kind == treeLiteral && kid.raw != "null":
+			into[path+" "+key] = kid.raw
+		case kid.kind != treeText && kid.kind != treeLiteral:
+			kid.shape(path+" "+key, counts, into)
+		case kid.kind == treeText && !(fixed && text == "") && counts(kid.value):
+			into[path+" "+key] = text
+		}
 	}
 }
