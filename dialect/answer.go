@@ -96,7 +96,7 @@ func (d *Dialect) answer(x *Exchange, vars jeton.Vars) (a answer, err error) {
 func filled(fields []field, e *env, absent func(string) bool, f func(field, string) error) error {
 	for _, field := range fields {
 		text, err := field.value.fill(e)
-		if _, missing := errors.AsType[missingError](err); missing && field.value.leftOut(absent) {
+		if _, missing := errors.AsType[missingError](err); missing && field.value.leftOut(absent) && field.value.unset(e) {
 			continue
 		}
 		if err == nil {

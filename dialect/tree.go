@@ -166,7 +166,7 @@ func (t *tree) fill(b []byte, vars *env, optional func(hole string) bool) ([]byt
 			b = append(b, ':')
 		}
 		next, err := kid.fill(b, vars, optional)
-		if _, missing := errors.AsType[missingError](err); missing && kid.leftOut(optional) {
+		if _, missing := errors.AsType[missingError](err); missing && kid.leftOut(optional) && kid.value.unset(vars) {
 			b = b[:start]
 			continue
 		}

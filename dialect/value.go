@@ -262,6 +262,12 @@ func (v value) leftOut(optional func(hole string) bool) bool {
 	return holes > 0 && !kept
 }
 
+// unset reports whether no hole of the value has a value: what somebody gave is
+// not left out without a word.
+func (v value) unset(e *env) bool {
+	return !slices.ContainsFunc(v.holes(), func(name string) bool { return e.vars[name] != "" })
+}
+
 // literal returns the text of a value without holes and calls.
 func (v value) literal() (string, bool) {
 	s := ""

@@ -61,7 +61,7 @@ func (t *tree) element(into *xmlElem, e *env, optional func(string) bool) error 
 		for _, kid := range kids {
 			child := xmlElem{name: key}
 			err := kid.element(&child, e, optional)
-			if _, missing := errors.AsType[missingError](err); missing && kid.leftOut(optional) {
+			if _, missing := errors.AsType[missingError](err); missing && kid.leftOut(optional) && kid.value.unset(e) {
 				continue
 			}
 			switch {
