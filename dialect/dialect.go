@@ -141,7 +141,8 @@ func (e *MethodError) Error() string {
 
 // Public reports whether a variable may be shown. Everything is secret but the
 // public names of the RFC, what stands in vars, and what stands in a URL's host
-// or path: whoever writes a dialect has no marker to forget.
+// or path and is not called a secret: whoever writes a dialect has no marker to
+// forget.
 func (d *Dialect) Public(name string) bool {
 	switch name {
 	case "client_id", "username", "scope", "token_type", "expires_in", "resource", "tenant_id", "user_id", "grant_type":
@@ -149,6 +150,9 @@ func (d *Dialect) Public(name string) bool {
 	}
 	if _, ok := d.variable(name); ok {
 		return true
+	}
+	if secretName(name) {
+		return false // wherever it stands
 	}
 	for _, x := range d.Sequence() {
 		if x.url.has(name) {
@@ -164,6 +168,17 @@ func (d *Dialect) Sequence() []*Exchange {
 		return nil
 	}
 	return slices.Concat(d.Steps, []*Exchange{d.Login}, d.Then)
+}
+
+// secretName reports whether a variable is secret by what it is called, also in a
+// URL: some vendors have a key in the path.
+func secretName(name string) bool {
+	for _, end := range []string{"password", "secret", "token", "api_key", "private_key", "assertion", "signature"} {
+		if name == end || strings.HasSuffix(name, "_"+end) {
+			return true
+		}
+	}
+	return false
 }
 
 // first returns the exchange that a login begins with.
