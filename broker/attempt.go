@@ -354,7 +354,9 @@ func (l *login) ask(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (
 	if err != nil {
 		return answered{}, notSent{err}
 	}
-	r.Header.Set("User-Agent", "jeton")
+	if r.Header.Get("User-Agent") == "" {
+		r.Header.Set("User-Agent", "jeton") // some vendors want one that they know
+	}
 	by, err := l.k.b.transport(d.Certificate(x, vars))
 	if err != nil {
 		return answered{}, notSent{err}

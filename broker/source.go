@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
 )
 
 // A Source hands out the tokens of one account: to Go code as a
@@ -112,7 +113,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		leave()
 		return nil, err
 	}
-	if !way.account.Dialect.Rejected(answer.StatusCode, answer.Header) {
+	if !rejected(way.account.Dialect, answer) {
 		answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 		return answer, nil
 	}
@@ -137,6 +138,37 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 	return answer, nil
 }
+
+// maxRefusal bounds what is read of an answer to see whether it is a refusal.
+const maxRefusal = 64 << 10
+
+// rejected reports whether an answer says that the token is not good. It reads
+// the body only where nothing else tells, and puts it back.
+func rejected(d *dialect.Dialect, answer *http.Response) bool {
+	if d.Rejected(answer.StatusCode, answer.Header) {
+		return true
+	}
+	if !d.InBody(answer.StatusCode, answer.Header) || answer.ContentLength > maxRefusal || answer.Header.Get("Content-Encoding") != "" {
+		return false
+	}
+	begin, err := io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
+	rest := answer.Body
+	again := io.MultiReader(bytes.NewReader(begin), rest)
+	if err != nil {
+		again = io.MultiReader(bytes.NewReader(begin), failing{err})
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{again, rest}
+	return err == nil && d.RejectedBy(begin)
+}
+
+// failing is a body that broke where somebody looked into it.
+type failing struct{ err error }
+
+// Read fails as the body did.
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // send sends a copy of r that wears the token.
 func (s *Source) send(k *keeper, r *http.Request, t *jeton.Token, body io.ReadCloser) (*http.Response, error) {

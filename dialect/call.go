@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/strictjson"
 )
 
 // A Call says how an API call wears the token.
@@ -375,13 +376,33 @@ func companionError(r *http.Request, name string, err error) error {
 
 // Rejected reports whether an API's answer means that the token is not, or no
 // longer, good: 401, and the dialect's own status for invalid_token. A 403
-// with insufficient_scope (RFC 6750 section 3.1) is about the permission.
+// with insufficient_scope (RFC 6750 section 3.1) is about the permission. Where a
+// vendor refuses with a status that also means yes, only the body tells them
+// apart: see [Dialect.RejectedBy].
 func (d *Dialect) Rejected(status int, header http.Header) bool {
 	own := d.Errors[jeton.InvalidToken].Status
-	if status != http.StatusUnauthorized && (own == 0 || own != status) {
+	if status != http.StatusUnauthorized && (own != status || own < 300) {
 		return false
 	}
 	return !strings.Contains(header.Get("WWW-Authenticate"), string(jeton.InsufficientScope))
+}
+
+// InBody reports whether the body of an answer may say that the token is not
+// good, though the status does not.
+func (d *Dialect) InBody(status int, header http.Header) bool {
+	own := d.Errors[jeton.InvalidToken]
+	return own.body != nil && own.Status == status && status < 300 && strings.Contains(header.Get("Content-Type"), "json")
+}
+
+// RejectedBy reports whether a body says that the token is not good: it has every
+// fixed text of the dialect's own refusal.
+func (d *Dialect) RejectedBy(body []byte) bool {
+	t, fits := d.Errors[jeton.InvalidToken].body, 0
+	doc, err := strictjson.Parse(body)
+	if err != nil || t == nil {
+		return false
+	}
+	return t.read(doc, "", reading{literals: true, optional: func(string) bool { return true }}, newBound(), &fits) == nil && fits > 0
 }
 
 // WriteTokenError writes a refusal of a token endpoint: RFC 6749 section 5.2

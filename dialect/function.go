@@ -35,10 +35,11 @@ import (
 type function struct {
 	name        string
 	kind        functionKind
-	least, most int  // arguments
-	number      bool // a codec whose text is a JSON number
-	instant     bool // a codec whose variable is an instant
-	seconds     bool // a codec whose variable is a number of seconds
+	least, most int    // arguments
+	alphabet    string // the characters that its text may have; empty: any
+	number      bool   // a codec whose text is a JSON number
+	instant     bool   // a codec whose variable is an instant
+	seconds     bool   // a codec whose variable is a number of seconds
 
 	encode, decode func(string) (string, error) // of a codec
 	encodeBytes    func([]byte) string          // of a codec that can write a digest
@@ -70,9 +71,10 @@ func suggestFunction(name string) string {
 // functions are all that there are: the language has no others, and no way to
 // make one.
 var functions = named(
-	codec("base64", coding(base64.StdEncoding)),
-	codec("base64url", coding(base64.RawURLEncoding)),
+	codec("base64", coding(base64.StdEncoding, letters+"+/=")),
+	codec("base64url", coding(base64.RawURLEncoding, letters+"-_")),
 	codec("hex", function{
+		alphabet:    hexDigits,
 		encode:      func(s string) (string, error) { return hex.EncodeToString([]byte(s)), nil },
 		decode:      func(s string) (string, error) { return text(hex.DecodeString(s)) },
 		encodeBytes: hex.EncodeToString,
@@ -93,8 +95,8 @@ var functions = named(
 
 	digester("md5", md5.New), digester("sha1", sha1.New), digester("sha256", sha256.New), digester("sha512", sha512.New),
 	mac("hmac_sha1", sha1.New), mac("hmac_sha256", sha256.New), mac("hmac_sha512", sha512.New),
-	&function{name: "fingerprint", kind: isDigest, least: 1, most: 1, text: true, digest: one(sign.Fingerprint)},
-	&function{name: "thumbprint", kind: isDigest, least: 1, most: 1, text: true, digest: one(sign.Thumbprint)},
+	&function{name: "fingerprint", kind: isDigest, alphabet: letters + "+/=:", least: 1, most: 1, text: true, digest: one(sign.Fingerprint)},
+	&function{name: "thumbprint", kind: isDigest, alphabet: letters + "-_", least: 1, most: 1, text: true, digest: one(sign.Thumbprint)},
 
 	&function{name: "uuid", kind: isGenerator, generate: func(*env, []value) (string, error) { return uuid.NewString(), nil }},
 	&function{name: "nonce", kind: isGenerator, generate: func(*env, []value) (string, error) { return nonce(), nil }},
@@ -114,8 +116,14 @@ func codec(name string, f function) *function {
 	return &f
 }
 
-func coding(c *base64.Encoding) function {
+// letters are those that every form of base64 has.
+const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+const hexDigits = "0123456789abcdefABCDEF"
+
+func coding(c *base64.Encoding, alphabet string) function {
 	return function{
+		alphabet:    alphabet,
 		encode:      func(s string) (string, error) { return c.EncodeToString([]byte(s)), nil },
 		decode:      func(s string) (string, error) { return text(c.Strict().DecodeString(s)) },
 		encodeBytes: c.EncodeToString,
@@ -262,7 +270,7 @@ func fromDHM(s string) (string, error) {
 }
 
 func digester(name string, h func() hash.Hash) *function {
-	return &function{name: name, kind: isDigest, least: 1, most: 1, digest: func(args []string) ([]byte, error) {
+	return &function{name: name, kind: isDigest, alphabet: hexDigits, least: 1, most: 1, digest: func(args []string) ([]byte, error) {
 		sum := h()
 		_, _ = sum.Write([]byte(args[0])) // never fails
 		return sum.Sum(nil), nil
@@ -270,7 +278,7 @@ func digester(name string, h func() hash.Hash) *function {
 }
 
 func mac(name string, h func() hash.Hash) *function {
-	return &function{name: name, kind: isDigest, least: 2, most: 2, digest: func(args []string) ([]byte, error) {
+	return &function{name: name, kind: isDigest, alphabet: hexDigits, least: 2, most: 2, digest: func(args []string) ([]byte, error) {
 		if args[0] == "" {
 			return nil, errors.New("the key is empty")
 		}

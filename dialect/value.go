@@ -404,6 +404,11 @@ func (v value) split(s string) ([]string, bool) {
 					return nil, false
 				}
 				end = len(s) - len(after)
+			} else if i+3 == len(v) && v[i+2].without(after) {
+				// What comes last cannot hold the text before it, so all the rest is the hole's.
+				if end = strings.LastIndex(s, after); end < 0 {
+					return nil, false
+				}
 			} else if end = strings.Index(s, after); end < 0 {
 				return nil, false
 			}
@@ -414,6 +419,11 @@ func (v value) split(s string) ([]string, bool) {
 		pieces[i], s = s[:end], s[end:]
 	}
 	return pieces, s == ""
+}
+
+// without reports whether what a part comes to never holds a text.
+func (p part) without(text string) bool {
+	return p.fn != nil && p.fn.alphabet != "" && strings.Trim(text, p.fn.alphabet) != ""
 }
 
 // stringEnd returns the length of the JSON string that s begins with, or -1.

@@ -207,6 +207,11 @@ func (r *Realm) URL() string { return r.url }
 // Dialect returns the dialect that the realm speaks.
 func (r *Realm) Dialect() *dialect.Dialect { return r.dialect }
 
+// Accounts reports whether who logs in here is an account, which is a client with
+// variables ([directory.Directory.SetAccount]): the dialect's logins present more
+// than what a directory checks by itself.
+func (r *Realm) Accounts() bool { return r.accounts != nil }
+
 // Directory returns the realm's users, clients, API keys and tenants.
 func (r *Realm) Directory() *directory.Directory { return r.directory }
 

@@ -115,6 +115,13 @@ func enroll(ctx context.Context, realm *issuer.Realm, given jeton.Vars) (jeton.V
 	if err != nil {
 		return nil, err
 	}
+	if realm.Accounts() {
+		client, _, err := people.AddClient(ctx, "standin", directory.Client{Name: "demo", Scope: grants(d, vars)}, jeton.Secret{})
+		if err == nil {
+			err = people.SetAccount(ctx, "standin", "", client.ID, vars)
+		}
+		return vars, err
+	}
 	tenant := vars["tenant_id"]
 	if tenant != "" && d.Login.Has("tenant_id") {
 		if _, err := people.AddTenant(ctx, "standin", directory.Tenant{ID: tenant, Name: tenant}); err != nil {

@@ -63,7 +63,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	st := store.NewMemory()
 	realm, err := issuer.OpenRealm(ctx, issuer.Config{
 		Name: c.Dialect.Name, Dialect: c.Dialect, Store: st, Audit: counting{audit.NewMemory(), s}, URL: c.URL, Password: true,
-		Lifetime: c.Life, Logger: c.Logger,
+		Lifetime: c.Life, Logger: c.Logger, InsecureCertificates: strings.HasPrefix(c.URL, "http://"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("standin: %w", err)

@@ -2,6 +2,9 @@ package standin_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,14 +15,24 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/broker"
+	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
 	"github.com/jetonhq/jeton/standin"
+	"github.com/jetonhq/jeton/store"
 )
 
 // wire brings requests to a handler with some delay, as a network does.
 type wire struct {
 	to    http.Handler
 	delay time.Duration
+	shown *tls.ConnectionState // what a client certificate comes to; nil: none is shown
+}
+
+func (w wire) WithCertificate(c tls.Certificate) http.RoundTripper {
+	w.shown = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.Leaf}}
+	return w
 }
 
 func (w wire) RoundTrip(r *http.Request) (answer *http.Response, err error) {
@@ -30,7 +43,7 @@ func (w wire) RoundTrip(r *http.Request) (answer *http.Response, err error) {
 		_ = r.Body.Close()
 	}
 	in := httptest.NewRequest(r.Method, r.URL.RequestURI(), bytes.NewReader(body)).WithContext(r.Context())
-	in.Header, in.Host, in.RemoteAddr = r.Header.Clone(), r.Host, "127.0.0.1:1"
+	in.Header, in.Host, in.RemoteAddr, in.TLS = r.Header.Clone(), r.Host, "127.0.0.1:1", w.shown
 	out := httptest.NewRecorder()
 	defer func() {
 		if recover() != nil {
@@ -40,6 +53,119 @@ func (w wire) RoundTrip(r *http.Request) (answer *http.Response, err error) {
 	w.to.ServeHTTP(out, in)
 	time.Sleep(w.delay)
 	return out.Result(), nil
+}
+
+// TestEveryVendor: for each dialect that ships, a stand-in logs the broker in,
+// lets its calls through, renews the token when it runs out, and takes none that
+// was ended.
+func TestEveryVendor(t *testing.T) {
+	for _, name := range dialects.Names() {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { day(t, name) }) })
+	}
+}
+
+func day(t *testing.T, name string) {
+	d, err := dialects.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	s, err := standin.New(t.Context(), standin.Config{Dialect: d, URL: origin.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	b := &broker.Broker{
+		Store: store.NewMemory(), HTTP: wire{to: s, delay: 20 * time.Millisecond},
+		Accounts: []broker.Account{{Name: "a", Dialect: d, Origin: origin, Secrets: func(context.Context) (jeton.Vars, error) { return s.Vars(), nil }}},
+	}
+	defer func() { _ = b.Close(context.Background()) }()
+	call := func() (int, []byte) {
+		t.Helper()
+		u, err := d.CallURL(origin, s.Vars())
+		if err != nil {
+			u = origin
+		}
+		r, _ := http.NewRequestWithContext(ctx, "GET", u.JoinPath(thing(d)).String(), nil)
+		answer, err := b.Source("a", nil).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, _ := io.ReadAll(answer.Body)
+		return answer.StatusCode, body
+	}
+	good := func(what string) {
+		t.Helper()
+		if status, body := call(); status != 200 || !bytes.Contains(body, []byte(`"ok":true`)) {
+			t.Fatalf("%s is answered %d %s", what, status, body)
+		}
+	}
+	good("the first call")
+	if d.Tokenless() {
+		return
+	}
+	first, err := b.Token(ctx, "a", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Expiry.IsZero() {
+		t.Fatal("nobody knows when the token expires")
+	}
+	// The vendor ends it early, in its own words: the broker understands, and the
+	// caller sees nothing of it.
+	s.SetFaults([]standin.Fault{{On: "call", Expire: standin.Duration(30 * time.Second), Times: 1}})
+	time.Sleep(time.Minute)
+	good("a call with a token that ended early")
+	if next, err := b.Token(ctx, "a", 0); err != nil || next.AccessToken.Equal(first.AccessToken) || len(s.Faults()) > 0 {
+		t.Errorf("the token that ended early is still the one: %v", err)
+	} else {
+		first = next
+	}
+	time.Sleep(time.Until(first.Expiry) + time.Second)
+	second, err := b.Token(ctx, "a", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.AccessToken.Equal(first.AccessToken) || !second.Valid(time.Now(), 0) {
+		t.Error("the token was not renewed")
+	}
+	good("a call with the next token")
+	old := s.Vars()
+	old["access_token"] = first.AccessToken.Reveal()
+	for name, text := range first.Vars {
+		old[name] = text
+	}
+	u, err := d.CallURL(origin, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := http.NewRequestWithContext(ctx, "GET", u.JoinPath(thing(d)).String(), nil)
+	if err := d.WriteCall(r, old); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := wire{to: s}.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(answer.Body)
+	if !d.Rejected(answer.StatusCode, answer.Header) && !(d.InBody(answer.StatusCode, answer.Header) && d.RejectedBy(body)) {
+		t.Errorf("a call with a token that has expired is answered %d", answer.StatusCode)
+	}
+	if c := s.Counters(); !d.Minted() && (c.Logins.OK == 0 || c.Logins.OK+c.Refreshes.OK < 2 || c.Logins.Refused > 0) {
+		t.Errorf("the stand-in counts %+v", c)
+	}
+}
+
+// thing is what an API of the vendor has: of what its permission table names, or
+// anything.
+func thing(d *dialect.Dialect) string {
+	for resource, verbs := range d.Permissions {
+		if verbs["list"] != "" {
+			return resource
+		}
+	}
+	return "v9/things"
 }
 
 func newStandin(t *testing.T, name string) *standin.Server {
