@@ -279,6 +279,9 @@ func (l *line) request() (*request, error) {
 	if l.bearer != "" {
 		r.bearer = l.bearer
 	}
+	if r.basic != nil && r.bearer != "" || (r.basic != nil || r.bearer != "") && r.header("Authorization") != "" {
+		return nil, errors.New("the request has more than one value for the Authorization header")
+	}
 	switch {
 	case l.method != "":
 		r.method = l.method

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -195,10 +196,14 @@ func (r *jsonReader) members(d *doc, end byte, depth int) (*doc, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.kind == docObject {
-			d.keys = append(d.keys, key)
+		switch at := slices.Index(d.keys, key); {
+		case d.kind == docList:
+			d.kids = append(d.kids, kid)
+		case at >= 0:
+			d.kids[at], r.loose = kid, true // a name that stands twice
+		default:
+			d.set(key, kid)
 		}
-		d.kids = append(d.kids, kid)
 		r.space()
 		if r.peek() == ',' {
 			r.at++
@@ -237,7 +242,15 @@ func (r *jsonReader) key() (string, error) {
 	}
 	r.at++
 	r.space()
-	return key, nil
+	return strings.Map(visible, key), nil
+}
+
+// visible drops what no name has.
+func visible(c rune) rune {
+	if unicode.IsPrint(c) {
+		return c
+	}
+	return -1
 }
 
 func (r *jsonReader) quoted() (string, error) {
@@ -317,7 +330,9 @@ func element(d *xml.Decoder, start xml.StartElement, depth int) (*doc, error) {
 	}
 	e := &doc{kind: docObject}
 	for _, a := range start.Attr {
-		e.set("@"+xmlName(a.Name), text(a.Value))
+		if name := "@" + xmlName(a.Name); !slices.Contains(e.keys, name) {
+			e.set(name, text(a.Value))
+		}
 	}
 	var inner strings.Builder
 	for {
@@ -382,7 +397,7 @@ func (d *doc) writeYAML(b *strings.Builder, indent int) {
 	for i, kid := range d.kids {
 		lead := "- "
 		if d.kind == docObject {
-			lead = scalar(d.keys[i]) + ":"
+			lead = key(d.keys[i])
 		}
 		b.WriteString(strings.Repeat(" ", indent) + lead)
 		if d.kind == docList && kid.kind == docObject && len(kid.kids) > 0 {
@@ -409,7 +424,7 @@ func (d *doc) writeItem(b *strings.Builder, indent int) {
 		if i > 0 {
 			b.WriteString(strings.Repeat(" ", indent))
 		}
-		b.WriteString(scalar(d.keys[i]) + ":" + kid.inBlock(indent+2))
+		b.WriteString(key(d.keys[i]) + kid.inBlock(indent+2))
 	}
 }
 
@@ -430,7 +445,7 @@ func (d *doc) flow() string {
 		part := kid.flow()
 		switch {
 		case d.kind == docObject:
-			part = scalar(d.keys[i]) + ": " + part
+			part = key(d.keys[i]) + " " + part
 		case kid.kind == docText && part == kid.text && strings.Contains(part, ":"):
 			part = strconv.Quote(part) // else it could be read as a mapping
 		}
@@ -446,6 +461,14 @@ var (
 	plainScalar = regexp.MustCompile(`^\d+[dhms]$|^[A-Za-z$/_][A-Za-z0-9$/_.:@()+=;*-]*(?: [A-Za-z0-9$/_.(][A-Za-z0-9$/_.:@()+=;*-]*)*$`)
 	typedScalar = regexp.MustCompile(`(?i)^(?:true|false|null|yes|no|on|off|y|n|~|\.inf|\.nan)$`)
 )
+
+// key writes a name and its colon.
+func key(name string) string {
+	if strings.Contains(name, ":") {
+		return strconv.Quote(name) + ":"
+	}
+	return scalar(name) + ":"
+}
 
 // scalar writes a text so that YAML reads it back as that text.
 func scalar(s string) string {

@@ -282,9 +282,15 @@ func (m *maker) scopeValue(s string) (template, sample string) {
 			return m.real("scope", "scope", s)
 		}
 	}
+	if len(words) == 0 {
+		return "", ""
+	}
 	m.scope = words
 	m.vars["scope"] = strings.Join(words, " ")
-	return "$scope", s
+	if m.comma {
+		return "$scope", strings.Join(words, ",")
+	}
+	return "$scope", m.vars["scope"]
 }
 
 // request returns the template of a request and what comes out when it is
@@ -337,6 +343,12 @@ func (m *maker) pairs(list []pair, where string) (templates, samples []pair, err
 	for _, p := range list {
 		if p.name == "" || revealing(p.name) || len(p.name) > 60 || slices.Contains(m.secrets, p.name) {
 			return nil, nil, fmt.Errorf("the name of a field in %s is not a word: is a quote missing, or the value's encoding?", where)
+		}
+		if i := slices.IndexFunc(templates, func(t pair) bool { return strings.EqualFold(t.name, p.name) }); i >= 0 {
+			if list[slices.IndexFunc(list, func(o pair) bool { return strings.EqualFold(o.name, p.name) })].text == p.text {
+				continue
+			}
+			return nil, nil, fmt.Errorf("%s stands twice in %s, which a dialect cannot say", shown(p.name), where)
 		}
 		t, s := m.value(p.name, p.text)
 		if t == "" {

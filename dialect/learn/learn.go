@@ -631,7 +631,7 @@ func (r *request) exchangeDoc(when string, returns *reply, same string) *doc {
 // standardForm reports whether the form is that of RFC 6749 section 4.4.2,
 // which a POST without a body and a query stands for.
 func (r *request) standardForm() bool {
-	if r.method != "POST" || len(r.query) > 0 {
+	if r.method != "POST" || len(r.query) > 0 || r.bearer != "" {
 		return false
 	}
 	want := map[string]string{"grant_type": "client_credentials", "scope": "$scope"}

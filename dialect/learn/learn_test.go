@@ -141,6 +141,7 @@ func TestRefusals(t *testing.T) {
 		{"curl https://a.example.com/token -H 'content-type: application/json' -d '{\"password\": \"" + secret + "\"'", "learn: line 1: the body of the curl command: not JSON at line 1"},
 		{"curl https://a.example.com/token -d '<a><b>" + secret + "</a>'", "learn: line 1: the body of the curl command: not XML"},
 		{"curl https://a.example.com/token -d '" + secret + "=x&grant_type=password'", "learn: line 1: the name of a field in the form is not a word: is a quote missing, or the value's encoding?"},
+		{"curl https://a.example.com/token -u a:" + secret + " --oauth2-bearer " + secret, "learn: line 1: the request has more than one value for the Authorization header"},
 		{"curl https://a.example.com/items", "learn: none of the commands looks like a login: it sends credentials, or its answer has a token"},
 		{"curl https://a.example.com/token -u a:" + secret + "\n{\"error\": \"" + secret + "\"}", "learn: the answer to the login has no field that looks like a token: paste the whole answer, with its headers (curl -i) if the token is there"},
 		{"curl https://" + secret + ".com/" + secret + "/token -d client_secret=" + secret + " -d grant_type=client_credentials", "learn: a secret of the paste also stands where no hole can be; write <password> or the like in its place"},
@@ -191,7 +192,8 @@ func TestQuestions(t *testing.T) {
 }
 
 // FuzzCurl puts a secret where pages have one, into whatever stands around it.
-// The parser does not panic, and the secret is in nothing that comes out.
+// The parser does not panic, the secret is in nothing that comes out, and what
+// is accepted becomes a file that sends the pasted login.
 func FuzzCurl(f *testing.F) {
 	const secret = "S3cr3t+Zq9/xW2=Kd7"
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -225,8 +227,12 @@ func FuzzCurl(f *testing.F) {
 		if strings.Contains(out, secret) || strings.Contains(out, base64.StdEncoding.EncodeToString([]byte("id:"+secret))) {
 			t.Fatalf("the secret came out:\n%s", out)
 		}
-		if err := d.Check(); err != nil && strings.Contains(err.Error(), secret) {
+		err = d.Check()
+		if err != nil && strings.Contains(err.Error(), secret) {
 			t.Fatalf("the secret is in the error: %v", err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "not YAML") || strings.Contains(err.Error(), "is not the pasted one")) {
+			t.Fatalf("%v:\n%s\n%s", err, paste, d.YAML())
 		}
 	})
 }
