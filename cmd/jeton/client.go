@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/directory"
+	"github.com/jetonhq/jeton/issuer"
 )
 
 func (a *app) clientCommand() *cobra.Command {
@@ -18,7 +20,7 @@ func (a *app) clientCommand() *cobra.Command {
 		Short: "Add, list, show, rotate, disable and remove client applications",
 		Long:  "Works on the realm's store. A running server sees each change at once.",
 	},
-		a.clientAdd(t), a.clientList(t), a.clientShow(t), a.clientRotate(t),
+		a.clientAdd(t), a.clientAccount(t), a.clientList(t), a.clientShow(t), a.clientRotate(t),
 		a.change(t, "end-old-secret CLIENT_ID", "End the older of a client's two secrets", "has one secret left, the newer",
 			func(ctx context.Context, d *directory.Directory, id string) error {
 				return d.EndOldSecret(ctx, actor, t.tenant, id)
@@ -99,10 +101,16 @@ func (a *app) clientAdd(t *target) *cobra.Command {
 	var id, scope, file string
 	var resources []string
 	c := a.jsonFlag(&cobra.Command{
-		Use:   "add NAME",
+		Use:   "add NAME [VARIABLE=VALUE...]",
 		Short: "Add a client application and print its id and its secret",
-		Long:  "Adds a client application. Its secret is generated and printed this once, unless\n--secret-file names one.",
-		Args:  cobra.ExactArgs(1),
+		Long: `Adds a client application. Its secret is generated and printed this once, unless
+--secret-file names one.
+
+In a realm whose dialect logs in with something else, such as keys, signatures or
+several secrets, the client is given what its logins present instead, as VARIABLE=VALUE;
+what is secret as VARIABLE=env:NAME or VARIABLE=file:PATH. Of a pair of keys the public
+one is enough.`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var chosen jeton.Secret
 			if file != "" {
@@ -111,14 +119,22 @@ func (a *app) clientAdd(t *target) *cobra.Command {
 					return err
 				}
 			}
-			return a.withDirectory(c.Context(), t, func(d *directory.Directory) error {
-				client, secret, err := d.AddClient(c.Context(), actor, directory.Client{
-					ID: id, Tenant: t.tenant, Name: args[0], Scope: jeton.ParseScope(scope), Resources: resources,
-				}, chosen)
+			return a.withRealm(c.Context(), t, func(realm *issuer.Realm) error {
+				account, err := a.account(c.Context(), realm, args[1:])
 				if err != nil {
 					return err
 				}
-				if file != "" {
+				d := realm.Directory()
+				client, secret, err := d.AddClient(c.Context(), actor, directory.Client{
+					ID: id, Tenant: t.tenant, Name: args[0], Scope: jeton.ParseScope(scope), Resources: resources,
+				}, chosen)
+				if err == nil && account != nil {
+					err = d.SetAccount(c.Context(), actor, t.tenant, client.ID, account)
+				}
+				if err != nil {
+					return err
+				}
+				if file != "" || account != nil {
 					secret = jeton.Secret{} // whoever chose it knows it
 				}
 				return a.writeClient(client, secret)
@@ -130,6 +146,49 @@ func (a *app) clientAdd(t *target) *cobra.Command {
 	c.Flags().StringArrayVar(&resources, "resource", nil, "another audience (RFC 8707) that it may ask for, a `URL`; may be repeated")
 	secretFlags(c, "secret", &file)
 	return c
+}
+
+// account reads what the logins of a client present. It is nil in a realm where
+// clients have an ID and a secret.
+func (a *app) account(ctx context.Context, realm *issuer.Realm, args []string) (jeton.Vars, error) {
+	if !realm.Accounts() {
+		if len(args) > 0 {
+			return nil, usagef("the clients of this realm log in with an ID and a secret; %s is too much", printable(args[0]))
+		}
+		return nil, nil
+	}
+	d := realm.Dialect()
+	vars, err := a.variables(ctx, d, args, true)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range d.Defaults() {
+		if vars[name] == "" && !slices.Contains(d.CallVars(), name) && name != "scope" {
+			vars[name] = value
+		}
+	}
+	return vars, nil
+}
+
+func (a *app) clientAccount(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "account CLIENT_ID VARIABLE=VALUE...",
+		Short: "Give a client other things to log in with, and end its tokens",
+		Long:  "Replaces what the logins of a client present, in a realm whose dialect logs in with more\nthan an ID and a secret. All of it is given again; every token of the client ends.",
+		Args:  cobra.MinimumNArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.withRealm(c.Context(), t, func(realm *issuer.Realm) error {
+				vars, err := a.account(c.Context(), realm, args[1:])
+				if err == nil {
+					err = realm.Directory().SetAccount(c.Context(), actor, t.tenant, args[0], vars)
+				}
+				if err == nil {
+					a.sayf("%s logs in with %s now", printable(args[0]), strings.Join(sortedNames(vars), ", "))
+				}
+				return err
+			})
+		},
+	}
 }
 
 func (a *app) clientRotate(t *target) *cobra.Command {

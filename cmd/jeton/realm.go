@@ -77,7 +77,12 @@ func (c *config) choose(name string) (realmConfig, error) {
 
 // withDirectory opens the directory of a command's realm, which a running
 // server may have open too, and closes it when do returns.
-func (a *app) withDirectory(ctx context.Context, t *target, do func(*directory.Directory) error) (err error) {
+func (a *app) withDirectory(ctx context.Context, t *target, do func(*directory.Directory) error) error {
+	return a.withRealm(ctx, t, func(realm *issuer.Realm) error { return do(realm.Directory()) })
+}
+
+// withRealm is withDirectory for commands that need to know what the realm speaks.
+func (a *app) withRealm(ctx context.Context, t *target, do func(*issuer.Realm) error) (err error) {
 	c, err := a.config()
 	if err != nil {
 		return err
@@ -95,7 +100,7 @@ func (a *app) withDirectory(ctx context.Context, t *target, do func(*directory.D
 	if err != nil {
 		return err
 	}
-	err = do(realm.Directory())
+	err = do(realm)
 	if refusal, ok := errors.AsType[*jeton.Error](err); ok && refusal.Description != "" {
 		return errors.New(refusal.Description) // its code is for programs
 	}
