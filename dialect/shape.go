@@ -10,7 +10,7 @@ import (
 // dialect: package law, which checks them, for one.
 //
 // A place is where in a message something stands: "path 2", "query q", "header
-// x-api-key", "cookie c", "form client_id", "json site.name", "json list[0]",
+// x-api-key", "cookie c", "cookie " for every cookie, "form client_id", "json site.name", "json list[0]",
 // "xml request.control", "xml request.@id" or "text".
 type Shape struct {
 	Needs   []string // variables that writing it takes; a let stands for what it is made of
@@ -238,6 +238,7 @@ func (d *Dialect) MintShape() Shape {
 //	"instant", "day"               RFC 3339; of a day, its beginning
 //	"words"                        words with one blank between them
 //	"url"                          the URL of a host
+//	"cookies"                      name=value pairs with a semicolon and a blank between them
 //	"certificate"                  PEM
 //	"key"                          a private key in PEM
 //	"RS256", "ES256", ...          a private key in PEM for that JWS algorithm
@@ -267,6 +268,7 @@ func (d *Dialect) Kinds() map[string]string {
 			segment.each(each)
 		}
 		d.kindsOfTLS(x.tls, kinds)
+		kindsOfCookies(append(x.cookies[:len(x.cookies):len(x.cookies)], x.setCookie...), kinds)
 		if x.url.root != "" {
 			kinds[x.url.root] = "url"
 		}
@@ -275,6 +277,7 @@ func (d *Dialect) Kinds() map[string]string {
 	like := &Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer}
 	like.each(each)
 	d.kindsOfTLS(c.tls, kinds)
+	kindsOfCookies(c.cookies, kinds)
 	if c.base.root != "" {
 		kinds[c.base.root] = "url"
 	}
@@ -290,6 +293,14 @@ func (d *Dialect) Kinds() map[string]string {
 		}
 	}
 	return kinds
+}
+
+func kindsOfCookies(fields []field, kinds map[string]string) {
+	for _, f := range fields {
+		if f.name == every {
+			kinds[f.value[0].hole] = "cookies"
+		}
+	}
 }
 
 func (d *Dialect) kindsOfTLS(p *pair, kinds map[string]string) {

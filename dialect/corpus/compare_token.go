@@ -17,7 +17,10 @@ import (
 	"github.com/jetonhq/jeton/dialect"
 )
 
-const opaque = "opaque-token-1"
+const (
+	opaque  = "opaque-token-1"
+	cookies = "SESSION=of-1; ROUTE=.node2"
+)
 
 // An expiring is one way in which an answer can say how long its token is good.
 type expiring struct {
@@ -104,13 +107,26 @@ func (c *comparison) answer(x *dialect.Exchange, e expiring) *jeton.Token {
 		c.wrong("the answer: %v", err)
 		return nil
 	}
-	bound, err := c.d.ReadResponse(x, http.StatusOK, http.Header{}, body, c.now)
+	header := http.Header{}
+	if c.everyCookie() {
+		for _, cookie := range strings.Split(cookies, "; ") {
+			header.Add("Set-Cookie", cookie+"; Path=/; HttpOnly")
+		}
+	}
+	bound, err := c.d.ReadResponse(x, http.StatusOK, header, body, c.now)
 	if err != nil {
 		c.wrong("the answer: %v", err)
 		return nil
 	}
 	token := c.d.NewToken(bound, c.now)
-	if token.AccessToken.Reveal() != e.token {
+	got := token.AccessToken.Reveal()
+	if c.everyCookie() {
+		if got != cookies {
+			c.wrong("the answer: not every cookie is kept")
+		}
+		got = bound[snake(c.Response.AccessToken)]
+	}
+	if got != e.token {
 		c.wrong("the answer: the token is not at %s", c.Response.AccessToken)
 	}
 	until := e.until
@@ -211,6 +227,10 @@ func (c *comparison) compareCall(token *jeton.Token) {
 		want[in+" "+strings.ToLower(name)] = expectation{text: text}
 	}
 	for _, a := range c.Attach {
+		if a.In == "cookie" {
+			want["header cookie"] = expectation{text: cookies}
+			continue
+		}
 		add(a.In, a.Name, a.Template)
 	}
 	for _, x := range c.AttachExtra {

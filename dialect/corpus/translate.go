@@ -120,6 +120,12 @@ func (e *Entry) given(name string) bool {
 	return false
 }
 
+// everyCookie reports whether calls send whatever cookies the login sets.
+func (e *Entry) everyCookie() bool {
+	return e.Response != nil && slices.Contains(e.Response.Headers, "set-cookie") &&
+		slices.ContainsFunc(e.Attach, func(a Attach) bool { return a.In == "cookie" })
+}
+
 // kept reports whether the answer of the login holds something that is kept
 // under a name.
 func (e *Entry) kept(name string) bool {

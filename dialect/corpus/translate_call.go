@@ -96,7 +96,11 @@ func (t *translator) attach(c *node) error {
 			}
 			c.under("headers", a.Name, text(v))
 		case a.In == "cookie":
-			return fmt.Errorf("calls send every cookie that the login sets, and the facts do not name them; the language has no hole for all of them")
+			if !t.everyCookie() {
+				return unknown("the facts do not say that the login sets the cookies that calls send")
+			}
+			c.set("cookies", text("$access_token"))
+			t.use("call cookies")
 		default:
 			return fmt.Errorf("a token worn in the %s %s is not understood", a.In, a.Name)
 		}

@@ -286,7 +286,14 @@ func (t *translator) answer(i int, x *node) {
 // returns writes the answer of the last step.
 func (t *translator) returns(x *node) error {
 	r, tree := t.Response, mapping()
-	tree.path(r.AccessToken, text("$access_token"))
+	if t.everyCookie() {
+		// What calls wear is the token, whatever else the answer calls one.
+		tree.path(r.AccessToken, text("$"+snake(r.AccessToken)))
+		x.set("set_cookie", text("$access_token"))
+		t.use("set_cookie")
+	} else {
+		tree.path(r.AccessToken, text("$access_token"))
+	}
 	expiry, err := t.expiry()
 	if err != nil {
 		return err

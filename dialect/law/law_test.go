@@ -80,6 +80,13 @@ token:
   set_cookie: {SESSION: $access_token}
   returns_headers: {x-expires: $expires_in}
 call: {base: https://a.test, cookies: {SESSION: $access_token}}`,
+	"every cookie": `
+token:
+  POST: https://a.test/login
+  json: {User: $username, Password: $password}
+  set_cookie: $access_token
+  returns: {id: $session_id}
+call: {base: https://a.test, cookies: $access_token}`,
 	"codecs": `
 vars: {region: [eu, us], extra: ~, page: "1"}
 token:

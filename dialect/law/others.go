@@ -136,7 +136,7 @@ func (c *checker) call() {
 func (c *checker) forgeCall(shape dialect.Shape, w wire, vars jeton.Vars) {
 	var places []leaf
 	for _, place := range w.leaves() {
-		if slices.Contains(shape.Read, place.name) {
+		if slices.Contains(shape.Read, place.name) || strings.HasPrefix(place.name, "cookie ") && slices.Contains(shape.Read, "cookie ") {
 			places = append(places, place)
 		}
 	}

@@ -1,6 +1,7 @@
 package law
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -86,6 +87,15 @@ func (s *source) value(name string, hostile bool) string {
 		return s.instant().Truncate(24 * time.Hour).Format(time.RFC3339)
 	case "instant":
 		return s.instant().Format(time.RFC3339)
+	case "cookies":
+		pairs := []string{}
+		for i := range 1 + s.IntN(3) {
+			pairs = append(pairs, fmt.Sprintf("C%d%s=%s", i, s.letters(tameLetters, s.IntN(4)), s.letters(tameLetters, 1+s.IntN(40))))
+		}
+		if hostile {
+			pairs = append(pairs, s.hostile())
+		}
+		return strings.Join(pairs, "; ")
 	case "words":
 		words := []string{}
 		for range 1 + s.IntN(3) {
