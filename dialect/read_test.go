@@ -3,6 +3,7 @@ package dialect_test
 import (
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -330,17 +331,17 @@ func TestOrigin(t *testing.T) {
 }
 
 // FuzzReadRequest: whatever comes in, the reader neither panics nor binds a
-// hole to nothing, and every refusal has a code.
+// hole to nothing, every refusal has a code, and what was read can be written,
+// if the server knows all that it is made of, and is read again as the same.
 func FuzzReadRequest(f *testing.F) {
 	f.Add("POST", "/oauth2/token", formType, "username=u&password=p&grant_type=password", "")
 	f.Add("POST", "/oauth2/token?grant_type=client_credentials", "", "", basic("u:p"))
 	f.Add("POST", "/v2/auth/token", jsonType, `{"email":"a","password":"b"}`, "")
 	f.Add("GET", "/v2/auth/token?refreshToken=r", "", "", "Bearer t")
 	f.Add("POST", "/api/p/authentication/a%2Fb/token", formType, "grant_type=client_credentials&client_id=a&client_secret=b", "")
-	var all []*dialect.Dialect
-	for _, name := range dialects.Names() {
-		all = append(all, load(f, name))
-	}
+	f.Add("POST", "/token", formType, "grant_type=refresh_token&refresh_token=r&client_id=a&client_secret=b&scope=x+y", "")
+	f.Add("POST", "/security/v1/oauth/token", formType, "grant_type=client_credentials", basic("a:b"))
+	all := shipped(f)
 	f.Fuzz(func(t *testing.T, method, target, contentType, body, authorization string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -348,40 +349,86 @@ func FuzzReadRequest(f *testing.F) {
 		}
 		r := &http.Request{Method: method, URL: u, Header: http.Header{"Content-Type": {contentType}, "Authorization": {authorization}, "X-Api-Key": {"k"}}}
 		for _, d := range all {
-			x, vars, err := received(d.ReadRequest(r, []byte(body)))
+			got, err := d.ReadRequest(r, []byte(body))
 			if err == nil {
-				for _, hole := range x.Holes() {
-					if text, ok := vars[hole]; ok && text == "" {
-						t.Errorf("$%s is bound to nothing", hole)
-					}
-				}
+				readAgain(t, d, got)
 				continue
 			}
 			_, refused := errors.AsType[*jeton.Error](err)
 			_, method := errors.AsType[*dialect.MethodError](err)
 			if !refused && !method && !errors.Is(err, dialect.ErrNotFound) {
-				t.Errorf("an error without a code: %v", err)
+				t.Errorf("%s: an error without a code: %v", d.Name, err)
 			}
 		}
 	})
 }
 
-// FuzzReadResponse: a vendor may answer anything.
-func FuzzReadResponse(f *testing.F) {
-	f.Add(200, `{"access_token":"a","expires_in":1}`)
-	f.Add(200, `{"token":"a","refreshToken":"b","user":"c","scope":"d"}`)
-	f.Add(400, `{"error":"invalid_grant"}`)
-	var all []*dialect.Dialect
+func shipped(t testing.TB) (all []*dialect.Dialect) {
 	for _, name := range dialects.Names() {
-		if d := load(f, name); !d.Minted() && !d.Signs() { // those have no login
-			all = append(all, d)
+		all = append(all, load(t, name))
+	}
+	return all
+}
+
+// readAgain writes what was read and reads it again.
+func readAgain(t *testing.T, d *dialect.Dialect, got *dialect.Received) {
+	t.Helper()
+	for name, text := range got.Vars {
+		if text == "" {
+			t.Errorf("%s: $%s is bound to nothing", d.Name, name)
 		}
 	}
-	f.Fuzz(func(t *testing.T, status int, body string) {
+	r, err := d.WriteRequest(t.Context(), got.Exchange, &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, got.Vars)
+	if err != nil {
+		return // it is made of what a server does not see, or nobody could have sent it
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := d.ReadRequest(r, body)
+	if err != nil {
+		t.Errorf("%s: %s %s: what was read is written, and then not read: %v", d.Name, got.Exchange.Method, got.Exchange.Path(), err)
+		return
+	}
+	for name, text := range again.Vars {
+		if want, ok := got.Vars[name]; (ok || d.Defaults()[name] != text) && want != text {
+			t.Errorf("%s: %s: $%s was %q and is %q", d.Name, got.Exchange.Kind, name, want, text)
+		}
+	}
+	if len(again.Vars) < len(got.Vars) {
+		t.Errorf("%s: %s: a variable is lost", d.Name, got.Exchange.Kind)
+	}
+}
+
+// FuzzReadResponse: a vendor may answer anything. What is taken for an answer
+// can be written, and is read again as the same.
+func FuzzReadResponse(f *testing.F) {
+	f.Add(200, `{"access_token":"a","expires_in":1}`, "")
+	f.Add(200, `{"token":"a","refreshToken":"b","user":"c","scope":"d"}`, "")
+	f.Add(200, `{"data":{"token":"a","expires_at":"2030-01-31T23:59:59Z"}}`, "")
+	f.Add(200, `<response><token>a</token></response>`, "session=1; Path=/")
+	f.Add(400, `{"error":"invalid_grant"}`, "")
+	all := shipped(f)
+	f.Fuzz(func(t *testing.T, status int, body, cookie string) {
+		header := http.Header{"Set-Cookie": {cookie}}
 		for _, d := range all {
-			vars, err := d.ReadResponse(d.Login, status, http.Header{}, []byte(body), time.Now())
-			if err == nil && d.NewToken(vars, time.Now()).AccessToken.IsZero() {
-				t.Errorf("%s: %q is taken for a token", d.Name, body)
+			for _, x := range append(d.Sequence(), d.Refresh...) {
+				vars, err := d.ReadResponse(x, status, header, []byte(body), time.Now())
+				if err != nil {
+					continue
+				}
+				if x == d.Login && d.NewToken(vars, time.Now()).AccessToken.IsZero() {
+					t.Errorf("%s: %q is taken for a token", d.Name, body)
+				}
+				w := httptest.NewRecorder()
+				if err := d.WriteResponse(w, x, vars); err != nil || !x.Answers() {
+					continue // no server could have sent it
+				}
+				again, err := d.ReadResponse(x, w.Code, w.Header(), w.Body.Bytes(), time.Now())
+				if diff := cmp.Diff(vars, again); err != nil || diff != "" {
+					t.Errorf("%s: the answer to a %s: %v\n%s", d.Name, x.Kind, err, diff)
+				}
 			}
 		}
 	})
