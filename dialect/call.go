@@ -26,7 +26,8 @@ type Call struct {
 	sign    *signer // of the whole call; nil: none
 	tls     *pair   // the client's certificate and its key; nil: none
 
-	once bool // something is made for each call
+	once  bool // something is made for each call
+	whole bool // more is to be proven about a call than its token
 
 	// accept are other ways to wear it that the vendor documents; only a
 	// server needs to know them.

@@ -42,6 +42,7 @@ func parseRoot(root yamlnode.Node) (*Dialect, error) {
 		}
 	}
 	d.generate()
+	d.Call.whole = d.wholeCall()
 	d.all = d.exchanges()
 	return d, d.check(root)
 }

@@ -105,6 +105,9 @@ func (d *Dialect) received(x *Exchange, m *message, b *bound) *Received {
 	if m.r.TLS != nil && len(m.r.TLS.PeerCertificates) > 0 {
 		r.peer = m.r.TLS.PeerCertificates[0].Raw
 	}
+	if len(b.proofs) > 0 {
+		r.replay = func(e *env) error { return d.recent(b.vars, e) }
+	}
 	if x.sign != nil {
 		r.replay = func(e *env) error { return x.sign.check(r.sent(m.r), m.body, e) }
 	}

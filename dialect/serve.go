@@ -40,20 +40,51 @@ func (m *Received) Expiry(bearer jeton.Secret, now time.Time) time.Time {
 	expiry := m.dialect.NewToken(jeton.Vars{"access_token": bearer.Reveal()}, now).Expiry
 	made, _ := m.dialect.moments(m.Vars) // Prove refuses what is wrong with them
 	for _, at := range made {
-		if end := at.Add(m.dialect.Lifetime); end.Before(expiry) {
+		if end := at.Add(m.dialect.Lifetime); m.dialect.Lifetime > 0 && end.Before(expiry) {
 			expiry = end
 		}
 	}
 	return expiry
 }
 
-// ReceiveCall reads a call where there is no token: whose it claims to be, and
-// what is to be proven about it; see [Received.Prove]. The error is as that of
+// WholeCall reports whether a call is more than its token and what goes with
+// that: there is no token, or the call is signed, holds a digest, or shows a
+// certificate. Whoever verifies then needs the call; see [Dialect.ReceiveCall].
+func (d *Dialect) WholeCall() bool { return d.Call.whole }
+
+func (d *Dialect) wholeCall() bool {
+	c := d.Call
+	digests := false
+	like := &Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer}
+	like.each(func(_ *part, digested bool) { digests = digests || digested })
+	holes := slices.DeleteFunc(like.Holes(), func(name string) bool { return name == "access_token" })
+	return d.Tokenless() || c.sign != nil || c.tls != nil || digests || len(d.shapeOf(nil, holes).Proofs) > 0
+}
+
+// ReceiveCall reads all of a call: the token if there is one, whose it claims to
+// be, and what is to be proven about it; see [Received.Prove]. The error is as that of
 // [Dialect.ReadCall].
 func (d *Dialect) ReceiveCall(r *http.Request, body []byte) (*Received, error) {
-	if d.Signs() {
-		return d.ReadSignedCall(r, body)
+	if !d.Signs() {
+		return d.receiveWorn(r)
 	}
+	m, err := d.ReadSignedCall(r, body)
+	if err != nil || len(d.Call.wornHoles()) == len(d.Call.sign.needs()) {
+		return m, err
+	}
+	w, err := d.receiveWorn(r)
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range w.Vars {
+		m.Vars[name] = text
+	}
+	m.proofs, m.certificate, m.peer, m.plain = w.proofs, w.certificate, w.peer, w.plain
+	return m, nil
+}
+
+// receiveWorn reads what a call wears, but for its signature.
+func (d *Dialect) receiveWorn(r *http.Request) (*Received, error) {
 	for _, c := range d.Call.ways() {
 		b, err := c.bound(r, d.optional)
 		if errors.Is(err, ErrNoCredentials) {
@@ -62,7 +93,13 @@ func (d *Dialect) ReceiveCall(r *http.Request, body []byte) (*Received, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := asProof(d.opened(b)); err != nil {
+		token := b.vars["access_token"]
+		delete(b.vars, "access_token") // a minted one is opened by Open
+		err = asProof(d.opened(b))
+		if token != "" {
+			b.vars["access_token"] = token
+		}
+		if err != nil {
 			return nil, err
 		}
 		m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: c.tls, plain: r.TLS == nil}

@@ -209,25 +209,38 @@ func (d *Dialect) Open(bearer jeton.Secret) (*Received, error) {
 // fresh refuses a minted token whose let of a moment is older than the dialect's
 // lifetime. One that is a JWT has its own expiry.
 func (d *Dialect) fresh(vars jeton.Vars, e *env) error {
+	if d.Lifetime == 0 {
+		return nil
+	}
+	return d.within(d.Lifetime, vars, e)
+}
+
+// maxAge is how old a request may be that says when it was made, and proves it.
+const maxAge = 15 * time.Minute
+
+// recent refuses a request that was made some time ago, so that nobody can use it
+// again for ever.
+func (d *Dialect) recent(vars jeton.Vars, e *env) error { return d.within(maxAge, vars, e) }
+
+func (d *Dialect) within(age time.Duration, vars jeton.Vars, e *env) error {
 	made, err := d.moments(vars)
 	if err != nil {
 		return err
 	}
 	for _, at := range made {
-		if e.now.Sub(at) > d.Lifetime || at.Sub(e.now) > leeway {
+		if e.now.Sub(at) > age || at.Sub(e.now) > leeway {
 			return errors.New("it is of another time")
 		}
 	}
 	return nil
 }
 
-// moments returns when a minted token says that it was made, if the dialect says
-// how long it is good then.
+// moments returns when a message says that it was made.
 func (d *Dialect) moments(vars jeton.Vars) ([]time.Time, error) {
 	var list []time.Time
 	for _, l := range d.lets {
 		text, ok := vars[l.name]
-		if !ok || d.Lifetime == 0 || !l.moment() {
+		if !ok || !l.moment() {
 			continue
 		}
 		if len(l.value[0].args) > 0 && l.value[0].fn.kind == isCodec {
@@ -251,7 +264,7 @@ func (l *let) moment() bool {
 		return false
 	}
 	p := l.value[0]
-	if p.fn.kind == isCodec && p.fn.instant && len(p.args[0]) == 1 && p.args[0][0].fn != nil {
+	if p.fn.kind == isCodec && p.fn.instant && p.fn.name != "date" && len(p.args[0]) == 1 && p.args[0][0].fn != nil {
 		p = p.args[0][0]
 	}
 	return p.fn.name == "now" && len(p.args) == 0
