@@ -37,8 +37,8 @@ type Guard struct {
 	// and how a refusal reads. Required.
 	Dialect *dialect.Dialect
 
-	// Verifier says whether a token is good. Required. Where the dialect knows no
-	// tokens it is to be a [CallVerifier] too.
+	// Verifier says whether a token is good. Required. Where a call is more
+	// than its token, [dialect.Dialect.WholeCall], it is to be a [CallVerifier] too.
 	Verifier jeton.Verifier
 
 	// Realm is the name in challenges (RFC 6750 section 3). Empty: the name of
@@ -200,7 +200,7 @@ func (g *Guard) limit(w http.ResponseWriter, r *http.Request) error {
 //     another one.
 //   - The call wears one token, as the dialect says, and the verifier finds it
 //     good.
-//     Where the dialect knows no tokens the verifier judges the whole call; see
+//     Where a call is more than its token the verifier judges all of it; see
 //     [CallVerifier]. The body of one that is signed is read for that, 1 MiB at
 //     most, and put back.
 //   - Credentials that the token is bound to are in the call, and they are
@@ -235,7 +235,7 @@ func (g *Guard) decide(r *http.Request) (*jeton.Claims, error) {
 	if err := g.wellFormed(r); err != nil {
 		return nil, err
 	}
-	if g.Dialect.Tokenless() {
+	if g.Dialect.WholeCall() {
 		claims, err := g.verifyCall(r)
 		if err == nil {
 			err = g.permit(r.Method, r.URL.Path, claims)

@@ -12,8 +12,9 @@ import (
 	"github.com/jetonhq/jeton/dialect"
 )
 
-// A CallVerifier decides about a whole call, for dialects without tokens: the
-// call wears credentials of an account, or is signed. Body is the whole body of
+// A CallVerifier decides about a whole call, for dialects where it is more than
+// its token: it wears credentials of an account, is signed, or shows a
+// certificate. What the token is bound to is compared too. Body is the whole body of
 // a call that is signed, else nil. The claims are to be read, not changed.
 //
 // The error matches [jeton.InvalidToken] if the call is not good, may be
@@ -27,11 +28,11 @@ type CallVerifier interface {
 // before the call goes on.
 const maxSigned = 1 << 20
 
-// verifyCall asks the verifier about a call without a token.
+// verifyCall asks the verifier about a whole call.
 func (g *Guard) verifyCall(r *http.Request) (claims *jeton.Claims, err error) {
 	by, ok := g.Verifier.(CallVerifier)
 	if !ok {
-		return nil, undecided(errors.New("guard: verify: the verifier cannot decide about calls without a token"))
+		return nil, undecided(errors.New("guard: verify: the verifier cannot decide about whole calls"))
 	}
 	var body []byte
 	if g.Dialect.Signs() {
