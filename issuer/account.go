@@ -113,7 +113,7 @@ func plain(d *dialect.Dialect) bool {
 		}
 		return false
 	}
-	return !d.Signs()
+	return !d.WholeCall()
 }
 
 func declared(d *dialect.Dialect, name string) *dialect.Var {

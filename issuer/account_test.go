@@ -125,6 +125,18 @@ call: {base: https://a.test, headers: {x-api-key: $api_key, x-account: $account}
 	"certificate": `
 token: {POST: https://a.test/token, tls: {cert: $client_certificate, key: $client_private_key}, form: {grant_type: client_credentials, client_id: $client_id}}
 call: https://a.test`,
+	"certificate in calls": `
+token: {POST: https://a.test/token, tls: {cert: $client_certificate, key: $client_private_key}, form: {grant_type: client_credentials, client_id: $client_id}}
+call: {base: https://a.test, tls: {cert: $client_certificate, key: $client_private_key}}
+revoke: {POST: /revoke, form: {token: $access_token, client_id: $client_id}}`,
+	"digest in calls": `
+let: {created: $now()}
+token: {POST: https://a.test/token, form: {grant_type: client_credentials, client_id: $client_id, client_secret: $client_secret}}
+call: {base: https://a.test, headers: {x-time: $created, x-sum: "$hmac_sha256($client_secret, $created)"}}
+introspect: {POST: https://a.test/introspect, basic: "$client_id:$client_secret", form: {token: $access_token}, ok: {active: true}}`,
+	"token and signature": `
+token: {POST: https://a.test/token, form: {grant_type: client_credentials, client_id: $client_id, client_secret: $client_secret}}
+call: {base: https://a.test, headers: {x-amz-access-token: $access_token}, sign: {aws4: {key_id: $key_id, secret: $secret, region: eu-1, service: x}}}`,
 	"subscription key": `
 token: {POST: https://a.test/token, form: {grant_type: client_credentials, client_id: $client_id, client_secret: $client_secret}}
 call: {base: https://a.test, headers: {Ocp-Apim-Subscription-Key: $subscription_key}}`,
@@ -154,7 +166,7 @@ func eachConstruct(t *testing.T, test func(t *testing.T, v *vendor, id string, a
 	for name := range constructs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := vend(t, construct(t, name), name == "certificate", nil)
+			v := vend(t, construct(t, name), strings.HasPrefix(name, "certificate"), nil)
 			if v.accounts == nil {
 				t.Fatal("the realm takes the dialect for one that the directory can check")
 			}
@@ -594,6 +606,97 @@ func TestCertificate(t *testing.T) {
 			t.Errorf("insecure %v: %v", insecure, err)
 		}
 	}
+}
+
+// Where calls show a certificate, are signed, or hold a digest, a token alone is
+// not enough.
+func TestWholeCall(t *testing.T) {
+	v := vend(t, construct(t, "certificate in calls"), true, nil)
+	account := v.invented("a")
+	v.admit(account)
+	vars := v.entered(account)
+	v.mustCall(vars)
+	base, err := v.d.CallURL(v.origin, vars)
+	must(t, err)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base.String()+"/things", nil)
+	must(t, err)
+	must(t, v.d.WriteCall(r, vars))
+	answer, err := v.client(nil).Do(r)
+	must(t, err)
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("status %d without a certificate", answer.StatusCode)
+	}
+	for name, header := range map[string]string{"digest in calls": "X-Sum", "token and signature": "X-Amz-Date"} {
+		v := vend(t, construct(t, name), false, nil)
+		account := v.invented("a")
+		v.admit(account)
+		vars := v.entered(account)
+		v.mustCall(vars)
+		status, _ := v.call(vars, func(r *http.Request) {
+			if r.Header.Get(header) == "" {
+				t.Fatal("the call does not wear", header)
+			}
+			r.Header.Set(header, "20260101T000000Z")
+		})
+		if status != http.StatusUnauthorized {
+			t.Errorf("%s: status %d", name, status)
+		}
+	}
+}
+
+// The vendor's own ways to ask about tokens and to end them are for whose they
+// are.
+func TestOwnWords(t *testing.T) {
+	v := vend(t, construct(t, "digest in calls"), false, nil)
+	ann, bob := v.invented("ann"), v.invented("bob")
+	v.admit(ann)
+	v.admit(bob)
+	vars := v.entered(ann)
+	if _, err := v.exchange(v.d.Introspect, vars, nil); err != nil {
+		t.Error(err)
+	}
+	bob["access_token"] = vars["access_token"]
+	if _, err := v.exchange(v.d.Introspect, bob, nil); err == nil {
+		t.Error("another client learns about the token")
+	}
+	bob["client_secret"] = "wrong"
+	if _, err := v.exchange(v.d.Introspect, bob, nil); !errors.Is(err, jeton.InvalidClient) {
+		t.Error(err)
+	}
+	// RFC 7662 as the realm's metadata has it stands beside it.
+	want(t, v.form("/introspect", []string{"token", "x", "client_id", "nobody", "client_secret", "x"}), 401, jeton.InvalidClient)
+
+	w := vend(t, construct(t, "certificate in calls"), true, nil)
+	ann, bob = w.invented("ann"), w.invented("bob")
+	w.admit(ann)
+	w.admit(bob)
+	vars = w.entered(ann)
+	bob["access_token"] = vars["access_token"]
+	if _, err := w.exchange(w.d.Revoke, bob, nil); err != nil {
+		t.Error(err)
+	}
+	w.mustCall(vars)
+	_, err := w.exchange(w.d.Revoke, vars, nil)
+	must(t, err)
+	if status, _ := w.call(vars, nil); status != http.StatusUnauthorized {
+		t.Errorf("status %d", status)
+	}
+}
+
+// A login that says when it was made, and proves it, is not good for ever.
+func TestOldLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := vendHere(t, construct(t, "HMAC"))
+		account := v.invented("a")
+		v.admit(account)
+		for wait, good := range map[time.Duration]bool{14 * time.Minute: true, 16 * time.Minute: false} {
+			_, err := v.exchange(v.d.Login, account, func(*http.Request) { time.Sleep(wait) })
+			if (err == nil) != good {
+				t.Errorf("after %v: %v", wait, err)
+			}
+		}
+	})
 }
 
 // A scope that the client may not have is refused, and where its entry has none

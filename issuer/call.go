@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/store"
 )
 
 // verifyMinted decides about a token that the client made itself: one that an
@@ -23,28 +25,65 @@ func (r *Realm) verifyMinted(ctx context.Context, bearer jeton.Secret) (*jeton.C
 	return r.claims(ctx, presented{Received: m, names: r.dialect.MintShape().Travels}, digest("minted\x00"+bearer.Reveal()), expiry)
 }
 
-// VerifyCall decides about a call where there is no token: it wears credentials
-// of an account, or is signed. The URL of r is relative to the realm, and body
-// is all of its body. The error is as that of [Realm.Verify], or
+// VerifyCall decides about a call that is more than its token: it wears
+// credentials of an account, is signed, or shows a certificate. The URL of r is
+// relative to the realm, and body is all of its body. What the token is bound to
+// is compared here. The error is as that of [Realm.Verify], or
 // [dialect.ErrNoCredentials].
 func (r *Realm) VerifyCall(ctx context.Context, req *http.Request, body []byte) (*jeton.Claims, error) {
-	if !r.dialect.Tokenless() {
-		return nil, errors.New("issuer: calls of this realm wear a token")
-	}
 	m, err := r.dialect.ReceiveCall(req, body)
 	if err != nil {
 		return nil, asInvalidToken(err)
 	}
 	r.adjust(m, req)
-	names := r.dialect.CallShape().Travels
-	if r.dialect.Signs() {
-		names = nil
-		for name := range m.Vars {
+	if !r.dialect.Tokenless() {
+		return r.verifyWith(ctx, m)
+	}
+	claims, err := r.claims(ctx, presented{Received: m, names: r.calls(m)}, "", time.Time{})
+	return claims, asInvalidToken(err)
+}
+
+// calls returns what a call presents beside its token: what it wears, and what
+// its signature says about who made it.
+func (r *Realm) calls(m *dialect.Received) []string {
+	s := r.dialect.CallShape()
+	var names []string
+	for _, name := range slices.Concat(s.Travels, s.Secrets) {
+		if _, ok := m.Vars[name]; ok && name != "access_token" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
-	claims, err := r.claims(ctx, presented{Received: m, names: names}, "", time.Time{})
-	return claims, asInvalidToken(err)
+	return names
+}
+
+// verifyWith decides about a call that has more to it than its token.
+func (r *Realm) verifyWith(ctx context.Context, m *dialect.Received) (*jeton.Claims, error) {
+	if m.Vars["access_token"] == "" {
+		return nil, dialect.ErrNoCredentials
+	}
+	claims, err := r.Verify(ctx, jeton.NewSecret(m.Vars["access_token"]))
+	if err != nil {
+		return nil, err
+	}
+	if err := worn(claims, m.Vars); err != nil {
+		return nil, err
+	}
+	if r.accounts == nil {
+		return claims, nil
+	}
+	c, account, err := r.directory.Account(ctx, claims.Subject)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, invalidToken("the access token was revoked")
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := presented{Received: m, names: r.calls(m)}
+	good := r.holds(c, account, p, p.names)
+	if err := m.Prove(r.proving(c, account), time.Now()); err != nil || !good {
+		return nil, asInvalidToken(jeton.InvalidClient)
+	}
+	return claims, nil
 }
 
 // claims recognises who a message is from, and says what it may do.
@@ -55,6 +94,11 @@ func (r *Realm) claims(ctx context.Context, m presented, id string, expiry time.
 	}
 	if found.party == nil {
 		return nil, jeton.InvalidToken
+	}
+	if id != "" {
+		if err := r.revoked(ctx, id); err != nil {
+			return nil, err
+		}
 	}
 	p := found.party
 	claims := &jeton.Claims{

@@ -238,9 +238,9 @@ func (r *Realm) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case jwksPath:
 		r.serveKeys(w, req)
 	case introspectPath:
-		r.serveIntrospect(w, req)
+		r.serveOwnOr(w, req, dialect.KindIntrospect, r.serveIntrospect)
 	case revokePath:
-		r.serveRevoke(w, req)
+		r.serveOwnOr(w, req, dialect.KindRevoke, r.serveRevoke)
 	case revocationsPath:
 		r.serveRevocations(w, req)
 	default:
@@ -281,7 +281,7 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 	var answer jeton.Vars
 	switch x.Kind {
 	case dialect.KindVerify:
-		r.serveVerify(w, req, body, x)
+		r.serveVerify(w, req, body, a)
 		return
 	case dialect.KindLogin:
 		answer, err = r.login(req.Context(), a)
@@ -291,8 +291,14 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 	case dialect.KindStep:
 		a.entry.Action = "step"
 		answer, err = r.step(req.Context(), a)
+	case dialect.KindIntrospect:
+		r.serveOwnIntrospect(w, req, body, a)
+		return
+	case dialect.KindRevoke:
+		a.entry.Action = "revoke"
+		answer, err = r.ownRevoke(req, body, a)
 	default:
-		writeNotFound(w) // introspection and revocation have paths of their own here
+		writeNotFound(w)
 		return
 	}
 	if err == nil {
@@ -302,7 +308,7 @@ func (r *Realm) serveDialect(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	err = r.refuse(req.Context(), a, err)
-	if x.Wears() && errors.Is(err, jeton.InvalidToken) {
+	if (x.Wears() || x.Kind == dialect.KindRevoke) && errors.Is(err, jeton.InvalidToken) {
 		r.dialect.WriteCallError(w, r.name, err) // it is the worn token that is not good
 		return
 	}

@@ -239,9 +239,14 @@ func (r *Realm) alive(ctx context.Context, t *token) error {
 			return err
 		}
 	}
-	switch _, err := r.store.Get(ctx, r.revokedKey(t.id)); {
+	return r.revoked(ctx, t.id)
+}
+
+// revoked looks for the record of a token that was revoked by itself.
+func (r *Realm) revoked(ctx context.Context, id string) error {
+	switch _, err := r.store.Get(ctx, r.revokedKey(id)); {
 	case err == nil:
-		return ended
+		return invalidToken("the access token was revoked")
 	case !errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("issuer: look for the revoked token: %w", err)
 	}

@@ -89,11 +89,24 @@ func (r *Realm) verifyKey(ctx context.Context, key jeton.Secret) (*jeton.Claims,
 }
 
 // serveVerify answers the dialect's own question whether a token is good.
-func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, body []byte, x *dialect.Exchange) {
-	vars, claims, err := r.verifyRequest(req, body)
+func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, body []byte, a *attempt) {
+	x := a.x
+	caller, err := r.asker(req.Context(), a)
+	var vars jeton.Vars
+	var claims *jeton.Claims
+	if err == nil {
+		vars, claims, err = r.verifyRequest(req, body, a.message)
+	}
+	if err == nil && !(&subject{claims: claims, vars: a.vars, caller: caller}).own() {
+		err = invalidToken("the access token is another client's")
+	}
 	if err != nil {
 		if !jeton.Refused(err) && err != dialect.ErrNoCredentials && req.Context().Err() == nil {
 			r.logger.ErrorContext(req.Context(), "token not verified", "realm", r.name, "err", err)
+		}
+		if errors.Is(err, jeton.InvalidClient) {
+			r.dialect.WriteTokenError(w, r.name, r.refuse(req.Context(), a, err))
+			return
 		}
 		r.dialect.WriteCallError(w, r.name, err)
 		return
@@ -113,9 +126,17 @@ func (r *Realm) serveVerify(w http.ResponseWriter, req *http.Request, body []byt
 	writeJSON(w, http.StatusOK, said)
 }
 
-// verifyRequest decides about a call to the realm itself.
-func (r *Realm) verifyRequest(req *http.Request, body []byte) (jeton.Vars, *jeton.Claims, error) {
-	if r.dialect.Tokenless() {
+// verifyRequest decides about a call to the realm itself. Where the exchange says
+// how the token stands in it, that counts, else how calls wear theirs.
+func (r *Realm) verifyRequest(req *http.Request, body []byte, m *dialect.Received) (jeton.Vars, *jeton.Claims, error) {
+	if own := m.Vars["access_token"]; own != "" {
+		claims, err := r.Verify(req.Context(), jeton.NewSecret(own))
+		if err == nil {
+			err = wornOf(claims, m.Vars, func(name string) bool { return m.Vars[name] != "" })
+		}
+		return m.Vars, claims, err
+	}
+	if r.dialect.WholeCall() {
 		claims, err := r.VerifyCall(req.Context(), req, body)
 		return nil, claims, err
 	}
@@ -133,8 +154,16 @@ func (r *Realm) verifyRequest(req *http.Request, body []byte) (jeton.Vars, *jeto
 // worn compares the credentials that a call wears with those that the token is
 // bound to.
 func worn(claims *jeton.Claims, vars jeton.Vars) error {
+	return wornOf(claims, vars, func(string) bool { return true })
+}
+
+// wornOf is worn for some of the credentials.
+func wornOf(claims *jeton.Claims, vars jeton.Vars, these func(name string) bool) error {
 	good := true
 	for name, want := range claims.Bound {
+		if !these(name) {
+			continue
+		}
 		got := jeton.Fingerprint(claims.ID, jeton.NewSecret(vars[name]))
 		good = jeton.NewSecret(got).Equal(jeton.NewSecret(want)) && good
 	}
