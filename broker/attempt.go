@@ -91,7 +91,7 @@ func (f *followed) dead(version string, now time.Time, lease time.Duration) bool
 // credential to log in with. A refused one is not sent again, also where another
 // broker's credential has taken the latch off.
 func (k *keeper) mayLogIn(r *record, list []jeton.Vars) (jeton.Vars, error) {
-	vars, refused := r.choose(k.account.Dialect, list)
+	vars, refused := r.choose(k.account.dialect(), list)
 	if vars == nil {
 		return nil, &LatchedError{Account: k.account.Name, Code: refused.Code, Since: k.b.here(refused.Since)}
 	}
@@ -107,6 +107,7 @@ func (k *keeper) mayLogIn(r *record, list []jeton.Vars) (jeton.Vars, error) {
 // A login is one attempt that has the lease.
 type login struct {
 	k    *keeper
+	d    *dialect.Dialect // one for the whole attempt
 	want want
 	vars jeton.Vars
 	old  *jeton.Token // that it replaces; nil: none
@@ -127,7 +128,7 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 	if r.Intent != nil && r.Intent.Kind == "refresh" {
 		r.spend()
 	}
-	l := &login{k: k, want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login", turn: make(chan struct{}, 1)}
+	l := &login{k: k, d: k.account.dialect(), want: w, vars: vars, old: r.token(), began: time.Now(), kind: "login", turn: make(chan struct{}, 1)}
 	if l.refreshWith() != nil {
 		l.kind = "refresh"
 	}
@@ -149,7 +150,7 @@ func (k *keeper) takeLease(ctx context.Context, r record, at store.Record, w wan
 // says so when it leaves: until then that token is good, and calls are let end.
 func (l *login) intent(kind string, r *record) *intent {
 	switch {
-	case l.k.account.Dialect.Active == 0:
+	case l.d.Active == 0:
 		return &intent{Kind: kind, Since: r.Generation}
 	case r.Ended || !l.old.Valid(l.k.b.now().Add(-l.k.b.Drain), 0):
 		return nil // no call uses it any more
@@ -163,7 +164,7 @@ func (l *login) refreshWith() *dialect.Exchange {
 	if l.want.reported {
 		return nil
 	}
-	return l.k.account.Dialect.RefreshWith(l.old, l.k.b.now())
+	return l.d.RefreshWith(l.old, l.k.b.now())
 }
 
 // run refreshes or logs in, and saves what came of it. No reader can cancel
@@ -281,7 +282,7 @@ func (l *login) exchange(ctx context.Context) (*jeton.Token, error) {
 // The whole counts as one login, and only the last exchange can have an unknown
 // outcome that ended an older token.
 func (l *login) steps(ctx context.Context) (*jeton.Token, error) {
-	d := l.k.account.Dialect
+	d := l.d
 	if d.Minted() {
 		token, err := d.Mint(l.vars, l.k.b.now())
 		if err != nil {
@@ -326,7 +327,7 @@ func (l *login) send(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) 
 
 // token makes a token of what was answered.
 func (l *login) token(answer answered) (*jeton.Token, error) {
-	token := l.k.account.Dialect.NewToken(answer.bound, answer.began.Add(answer.ahead)) // on the vendor's clock
+	token := l.d.NewToken(answer.bound, answer.began.Add(answer.ahead)) // on the vendor's clock
 	if !token.Expiry.IsZero() {
 		token.Expiry = token.Expiry.Add(-answer.ahead - answer.earlier)
 	}
@@ -349,7 +350,7 @@ func (l *login) ask(ctx context.Context, x *dialect.Exchange, vars jeton.Vars) (
 	ctx, cancel := context.WithTimeout(ctx, l.k.b.LoginTimeout)
 	defer cancel()
 	defer context.AfterFunc(l.k.b.sending, cancel)()
-	d := l.k.account.Dialect
+	d := l.d
 	r, err := d.WriteRequest(ctx, x, l.k.account.Origin, vars)
 	if err != nil {
 		return answered{}, notSent{err}

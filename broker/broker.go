@@ -34,8 +34,8 @@ import (
 // An Account is one credential at one vendor.
 type Account struct {
 	Name    string
-	Dialect *dialect.Dialect
-	Origin  *url.URL // replaces scheme and host of the dialect's URLs and puts its path in front; nil: the dialect's own
+	Dialect *dialect.Dialect // at the beginning; see [Broker.SetDialect]
+	Origin  *url.URL         // replaces scheme and host of the dialect's URLs and puts its path in front; nil: the dialect's own
 
 	// Secrets resolves the account's variables, secret ones and others. It is
 	// called for every login, so that a changed file is seen.
@@ -49,6 +49,8 @@ type Account struct {
 	// Sinks get a copy of each token while [Broker.Run] runs. An account that
 	// has one logs in without being asked.
 	Sinks []*sink.Copy
+
+	spoken *atomic.Pointer[dialect.Dialect] // shared by the copies of an account; nil: Dialect
 }
 
 // A Broker serves the tokens of its accounts. Set its fields before the first
@@ -157,7 +159,10 @@ func (b *Broker) init() {
 		b.clock.turn = make(chan struct{}, 1)
 		b.byName = make(map[string]*entry, len(b.Accounts))
 		for i := range b.Accounts {
-			if a := &b.Accounts[i]; b.byName[a.Name] == nil {
+			a := &b.Accounts[i]
+			a.spoken = new(atomic.Pointer[dialect.Dialect])
+			a.spoken.Store(a.Dialect)
+			if b.byName[a.Name] == nil {
 				b.byName[a.Name] = &entry{account: a}
 			}
 		}
@@ -363,7 +368,7 @@ func (b *Broker) Token(ctx context.Context, account string, minTTL time.Duration
 	if t := k.ready(minTTL); t != nil {
 		return t, nil
 	}
-	if k.account.Dialect.Tokenless() {
+	if k.account.dialect().Tokenless() {
 		return nil, &UnavailableError{Account: account, Reason: "its vendor has no tokens: each call wears the credentials, or is signed; make it through the egress proxy", RetryAfter: time.Hour}
 	}
 	return k.token(ctx, account, minTTL)
@@ -430,7 +435,7 @@ func (b *Broker) status(ctx context.Context, of func(Account) bool) []Status {
 		if !of(a) {
 			continue
 		}
-		s := Status{Account: a.Name, Dialect: a.Dialect.Name, State: "unresolved"}
+		s := Status{Account: a.Name, Dialect: a.dialect().Name, State: "unresolved"}
 		if k, err := b.keeper(ctx, a.Name); err == nil {
 			keepers[k.key] = k
 		} else {

@@ -63,7 +63,7 @@ type limit struct {
 
 // limits returns what counts a login with the variables.
 func (k *keeper) limits(vars jeton.Vars) (list []limit) {
-	d := k.account.Dialect
+	d := k.account.dialect()
 	for _, kind := range []string{"username", "client_id", "ip"} {
 		rate, ok := d.Rate[kind]
 		if !ok {
@@ -107,7 +107,7 @@ func (b *Broker) budgets(ctx context.Context, accounts int) func(key string) (st
 // budgetsNow returns the budgets of an account. What cannot be read is left
 // out: it is for people to look at.
 func (k *keeper) budgetsNow(ctx context.Context, account string, read func(key string) (store.Record, error)) (list []Budget) {
-	if len(k.account.Dialect.Rate) == 0 {
+	if len(k.account.dialect().Rate) == 0 {
 		return nil
 	}
 	way, err := k.way(ctx, account)

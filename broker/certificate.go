@@ -63,7 +63,7 @@ func (b *Broker) transport(c *tls.Certificate, err error) (http.RoundTripper, er
 // certifiedBy returns the transport of calls: base, or if calls show a
 // certificate the broker's with that.
 func (b *Broker) certifiedBy(w *way, base http.RoundTripper) (http.RoundTripper, error) {
-	c, err := w.account.Dialect.CallCertificate(w.vars)
+	c, err := w.d.CallCertificate(w.vars)
 	if c == nil && err == nil {
 		return base, nil
 	}

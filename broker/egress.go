@@ -170,11 +170,11 @@ func chosen(a *Account, text string) (jeton.Vars, error) {
 	vars := jeton.Vars{}
 	for name, list := range values {
 		free := false
-		for _, own := range a.Dialect.CallVars() {
+		for _, own := range a.dialect().CallVars() {
 			free = free || own == name
 		}
 		if !free || len(list) != 1 {
-			return nil, choiceError{VarsHeader + " may choose " + strings.Join(a.Dialect.CallVars(), ", ")}
+			return nil, choiceError{VarsHeader + " may choose " + strings.Join(a.dialect().CallVars(), ", ")}
 		}
 		vars[name] = list[0]
 	}

@@ -65,18 +65,18 @@ const handover = "handover"
 
 // handingOver reports whether calls are to wait though the token is good.
 func (k *keeper) handingOver(r *record) bool {
-	return k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind == handover
+	return k.account.dialect().Active > 0 && r.Intent != nil && r.Intent.Kind == handover
 }
 
 // ending reports whether an exchange was sent that ends the token.
 func (k *keeper) ending(r *record) bool {
-	return k.account.Dialect.Active > 0 && r.Intent != nil && r.Intent.Kind != handover
+	return k.account.dialect().Active > 0 && r.Intent != nil && r.Intent.Kind != handover
 }
 
 // handOver lets the calls end that use the token, everywhere, if the exchange
 // that is to leave now ends it. It notes that the exchange leaves.
 func (l *login) handOver(ctx context.Context, kind string) error {
-	if l.k.account.Dialect.Active == 0 {
+	if l.d.Active == 0 {
 		return nil
 	}
 	if v := l.k.view.Load(); v.handover {
@@ -405,7 +405,7 @@ func (m *member) leaves(until time.Time) bool {
 // ended. A token is waited for outside the gate: the login that brings it waits
 // for those inside.
 func (k *keeper) enter(ctx context.Context, account string) (t *jeton.Token, leave func(), err error) {
-	if k.account.Dialect.Active == 0 {
+	if k.account.dialect().Active == 0 {
 		t, err = k.b.Token(ctx, account, 0)
 		return t, func() {}, err
 	}

@@ -382,7 +382,7 @@ func (k *keeper) refreshAt(expiry, now time.Time) time.Time {
 		return time.Time{}
 	}
 	lifetime := expiry.Sub(now)
-	early := or(k.b.Early, or(k.account.Dialect.Early, min(5*time.Minute, lifetime/10)))
+	early := or(k.b.Early, or(k.account.dialect().Early, min(5*time.Minute, lifetime/10)))
 	if early > lifetime/2 {
 		early = lifetime / 2
 	}

@@ -95,7 +95,7 @@ func (l *login) overtaken(ctx context.Context, mine *record) (settled bool, err 
 	}
 	l.k.b.Logger.Warn("another broker took the login over", "account", l.k.account.Name)
 	l.span.event("lease lost to another broker")
-	if l.k.account.Dialect.Active == 0 || mine.Generation == l.rec.Generation {
+	if l.d.Active == 0 || mine.Generation == l.rec.Generation {
 		l.k.publish(now)
 		return true, nil
 	}
@@ -113,7 +113,7 @@ func (l *login) succeeded(r *record, token *jeton.Token, now time.Time) {
 	r.RefreshAt = l.k.refreshAt(r.Token.Expiry, now.Round(0))
 	r.Ended, r.Latch, r.Failures, r.NotBefore, r.LastError = false, nil, 0, time.Time{}, ""
 	if l.kind == "login" {
-		r.Taken = r.fingerprint(l.k.account.Dialect, l.vars)
+		r.Taken = r.fingerprint(l.d, l.vars)
 	}
 	r.Permission = 0
 	if l.want.reported {
@@ -141,7 +141,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 	if refused {
 		switch refusal.Code {
 		case jeton.InvalidClient, jeton.InvalidGrant, jeton.UnauthorizedClient:
-			r.refuse(r.fingerprint(l.k.account.Dialect, l.vars), refusal.Code, now)
+			r.refuse(r.fingerprint(l.d, l.vars), refusal.Code, now)
 			r.LastError = "the vendor refused the credentials: " + string(refusal.Code)
 			l.k.b.Logger.Error("the vendor refused the credentials; no more logins until they change", "account", name, "code", string(refusal.Code))
 			return &LatchedError{Account: name, Code: refusal.Code, Since: l.k.b.here(now)}
@@ -152,7 +152,7 @@ func (l *login) failed(r *record, failure error, now time.Time) error {
 		if l.kind == "refresh" {
 			r.spend()
 		}
-		r.Ended = r.Ended || l.k.account.Dialect.Active > 0
+		r.Ended = r.Ended || l.d.Active > 0
 	}
 	r.Failures++
 	wait := backoffAfter(r.Failures)

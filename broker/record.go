@@ -200,7 +200,7 @@ func (a *Account) variables(ctx context.Context) (jeton.Vars, error) {
 // resolve resolves one credential; variables with a default may be absent, the
 // others may not.
 func (a *Account) resolve(ctx context.Context, secrets func(context.Context) (jeton.Vars, error)) (jeton.Vars, error) {
-	vars := a.Dialect.Defaults()
+	vars := a.dialect().Defaults()
 	given, err := secrets(ctx)
 	if err != nil {
 		return nil, &UnavailableError{Account: a.Name, Reason: "its credentials could not be read", RetryAfter: time.Second, Cause: err}
@@ -208,7 +208,7 @@ func (a *Account) resolve(ctx context.Context, secrets func(context.Context) (je
 	for name, text := range given {
 		vars[name] = text
 	}
-	for _, name := range a.Dialect.LoginVars() {
+	for _, name := range a.dialect().LoginVars() {
 		if vars[name] == "" {
 			return nil, &UnavailableError{Account: a.Name, Reason: "it has no " + name, RetryAfter: time.Second}
 		}
@@ -221,14 +221,14 @@ func (a *Account) resolve(ctx context.Context, secrets func(context.Context) (je
 // one is changed; where a login names nobody in public, as with an API key
 // alone, the account's name does, or two keys would share a token.
 func (a *Account) recordKey(vars jeton.Vars) string {
-	needed, only := a.Dialect.LoginVars(), a.Dialect.CallVars()
-	for _, v := range a.Dialect.Vars {
+	needed, only := a.dialect().LoginVars(), a.dialect().CallVars()
+	for _, v := range a.dialect().Vars {
 		if !slices.Contains(only, v.Name) {
 			needed = append(needed, v.Name)
 		}
 	}
 	identity := canonical(vars, func(name string) bool {
-		return a.Dialect.Public(name) && (slices.Contains(needed, name) || name == "scope" || name == "resource")
+		return a.dialect().Public(name) && (slices.Contains(needed, name) || name == "scope" || name == "resource")
 	})
 	if !slices.Contains(needed, "username") && !slices.Contains(needed, "client_id") {
 		identity += "account=" + strconv.Quote(a.Name)
@@ -238,7 +238,7 @@ func (a *Account) recordKey(vars jeton.Vars) string {
 		origin = a.Origin.String()
 	}
 	sum := sha256.Sum256([]byte(origin + "\n" + identity))
-	return store.Key("broker", a.Dialect.Name, hex.EncodeToString(sum[:16]))
+	return store.Key("broker", a.dialect().Name, hex.EncodeToString(sum[:16]))
 }
 
 // load reads the record, and puts back what the store has lost of it.

@@ -89,7 +89,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	if way.account.Dialect.Tokenless() {
+	if way.d.Tokenless() {
 		return s.bare(way, r)
 	}
 	if err = way.bad; err == nil && (r.URL.Scheme != way.to.Scheme || !strings.EqualFold(r.URL.Host, way.to.Host)) {
@@ -113,7 +113,7 @@ func (s *Source) RoundTrip(r *http.Request) (*http.Response, error) {
 		leave()
 		return nil, err
 	}
-	if !rejected(way.account.Dialect, answer) {
+	if !rejected(way.d, answer) {
 		answer.Body = &leaving{ReadCloser: answer.Body, leave: leave}
 		return answer, nil
 	}
@@ -203,7 +203,7 @@ func (s *Source) send(k *keeper, r *http.Request, t *jeton.Token, body io.ReadCl
 // led returns the way with what the vendor's answer to the login says about
 // where its API stands, if it is that which says so.
 func (s *Source) led(ctx context.Context, w *way) (*way, error) {
-	if w.bad == nil || !w.account.Dialect.Led() {
+	if w.bad == nil || !w.d.Led() {
 		return w, nil
 	}
 	t, err := s.Token(ctx)
@@ -232,7 +232,7 @@ func (s *Source) bare(w *way, r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != w.to.Scheme || !strings.EqualFold(r.URL.Host, w.to.Host) {
 		return fail(errors.New("the call is for another host than the account's API"))
 	}
-	d, call := w.account.Dialect, r.Clone(r.Context())
+	d, call := w.d, r.Clone(r.Context())
 	call.Host = call.URL.Host
 	if err := d.WriteCall(call, w.vars); err != nil {
 		return fail(err)

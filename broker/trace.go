@@ -116,7 +116,7 @@ func (t *trail) start(name string, more ...attribute.KeyValue) *span {
 	_, s := t.k.b.tracer.Start(context.Background(), name, trace.WithSpanKind(kind), trace.WithTimestamp(t.began), trace.WithLinks(t.readers...),
 		trace.WithAttributes(append(more,
 			attribute.String("jeton.account", a.Name),
-			attribute.String("jeton.dialect", a.Dialect.Name),
+			attribute.String("jeton.dialect", a.dialect().Name),
 			attribute.String("jeton.asked", t.want.asked),
 			attribute.String("jeton.broker", t.k.b.id))...))
 	t.running = s

@@ -42,7 +42,7 @@ func (t *turns) take(ctx context.Context, ahead bool) (back func(), err error) {
 // vendorOf names where an account logs in, for whom turns are counted.
 func vendorOf(a *Account) string {
 	if a.Origin != nil {
-		return a.Dialect.Name + "\n" + a.Origin.Host
+		return a.dialect().Name + "\n" + a.Origin.Host
 	}
-	return a.Dialect.Name
+	return a.dialect().Name
 }

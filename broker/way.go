@@ -14,9 +14,10 @@ import (
 )
 
 // A way is how calls with one credential of an account are made. It does not
-// change: other variables are another way.
+// change: other variables, or another dialect, are another way.
 type way struct {
 	account *Account
+	d       *dialect.Dialect
 	vars    jeton.Vars
 	to      *url.URL // where the vendor's API stands
 	base    string   // its path, escaped, without a slash at the end
@@ -31,9 +32,9 @@ type worn struct {
 	by    *dialect.Worn
 }
 
-func newWay(a *Account, vars jeton.Vars) *way {
-	w := &way{account: a, vars: vars}
-	if w.to, w.bad = a.Dialect.CallURL(a.Origin, vars); w.bad == nil {
+func newWay(a *Account, d *dialect.Dialect, vars jeton.Vars) *way {
+	w := &way{account: a, d: d, vars: vars}
+	if w.to, w.bad = w.d.CallURL(a.Origin, vars); w.bad == nil {
 		w.base = strings.TrimSuffix(w.to.EscapedPath(), "/")
 	}
 	return w
@@ -46,7 +47,7 @@ func (w *way) with(chosen jeton.Vars) *way {
 	}
 	vars := w.vars.Clone()
 	maps.Copy(vars, chosen)
-	return newWay(w.account, vars)
+	return newWay(w.account, w.d, vars)
 }
 
 // wear returns what makes calls wear a token.
@@ -61,7 +62,7 @@ func (w *way) wear(t *jeton.Token) (*dialect.Worn, error) {
 			vars[name] = text
 		}
 	}
-	by, err := w.account.Dialect.Wear(vars)
+	by, err := w.d.Wear(vars)
 	if err == nil && !by.Once() {
 		w.worn.Store(&worn{t, by})
 	}
@@ -92,7 +93,7 @@ func (k *keeper) way(ctx context.Context, account string) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.inUse(k.view.Load(), k.account.Dialect), nil
+	return r.inUse(k.view.Load(), k.account.dialect()), nil
 }
 
 // resolve returns the account's variables as they were within the last second,
@@ -118,16 +119,16 @@ func (e *entry) resolve(ctx context.Context, b *Broker) (*resolved, error) {
 	if err != nil && last == nil {
 		return nil, err
 	}
-	next := &resolved{at: time.Now()}
+	next, d := &resolved{at: time.Now()}, e.account.dialect()
 	switch {
 	case err != nil:
 		b.Logger.Warn("an account's variables could not be read; calls go on with the last ones", "account", e.account.Name, "error", err)
 		next.ways = last.ways
-	case last != nil && slices.EqualFunc(list, last.ways, func(vars jeton.Vars, w *way) bool { return maps.Equal(vars, w.vars) }):
+	case last != nil && slices.EqualFunc(list, last.ways, func(vars jeton.Vars, w *way) bool { return w.d == d && maps.Equal(vars, w.vars) }):
 		next.ways = last.ways // with all that was worked out
 	default:
 		for _, vars := range list {
-			next.ways = append(next.ways, newWay(e.account, vars))
+			next.ways = append(next.ways, newWay(e.account, d, vars))
 		}
 	}
 	e.resolved.Store(next)

@@ -130,7 +130,7 @@ func TestUsedWay(t *testing.T) {
 	a := &Account{Name: "a", Dialect: d}
 	one, two := newCredentials().vars, newCredentials().vars.Clone()
 	two["password"] = "another"
-	r := &resolved{ways: []*way{newWay(a, one), newWay(a, two)}}
+	r := &resolved{ways: []*way{newWay(a, a.Dialect, one), newWay(a, a.Dialect, two)}}
 	v := &view{record: record{Salt: []byte("salt")}}
 	for _, i := range []int{1, 0, 0, 1} {
 		v.Taken = v.fingerprint(d, []jeton.Vars{one, two}[i])

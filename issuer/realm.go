@@ -101,7 +101,7 @@ type Realm struct {
 
 	accounts             *accounts // nil: the directory checks every login
 	insecureCertificates bool
-	lastProven           atomic.Pointer[jeton.Vars] // account of who logged in last; see decoy
+	lastProven           *atomic.Pointer[jeton.Vars] // account of who logged in last; see decoy
 }
 
 // OpenRealm opens a realm over the records that its store has, and makes its
@@ -118,6 +118,7 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 		logger: c.Logger, trusted: c.Trusted, password: c.Password, typ: c.Dialect.Typ,
 		lifetime: first(c.Lifetime, c.Dialect.Lifetime, defaultLifetime),
 		accounts: newAccounts(c.Dialect), insecureCertificates: c.InsecureCertificates,
+		lastProven: new(atomic.Pointer[jeton.Vars]),
 	}
 	if r.logger == nil {
 		r.logger = slog.Default()

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -34,6 +35,7 @@ type Server struct {
 type mount struct {
 	prefix string
 	realm  *Realm
+	spoken *atomic.Pointer[Realm] // the realm in the dialect that it speaks now
 	rest   http.Handler
 }
 
@@ -62,7 +64,9 @@ func (s *Server) Mount(prefix string, realm *Realm, rest http.Handler) error {
 			return fmt.Errorf("issuer: realms %s and %s are both at %q; give each a prefix of its own", m.realm.Name(), realm.Name(), prefix+"/")
 		}
 	}
-	s.mounts = append(s.mounts, mount{prefix, realm, rest})
+	spoken := new(atomic.Pointer[Realm])
+	spoken.Store(realm)
+	s.mounts = append(s.mounts, mount{prefix, realm, spoken, rest})
 	return nil
 }
 
@@ -81,7 +85,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if prefix, ok := strings.CutPrefix(path, wellKnown); ok {
 		for _, m := range s.mounts {
 			if m.prefix == prefix {
-				m.realm.ServeHTTP(w, cutPrefix(r, "", wellKnown))
+				m.spoken.Load().ServeHTTP(w, cutPrefix(r, "", wellKnown))
 				return
 			}
 		}
@@ -92,11 +96,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = cutPrefix(r, m.prefix, "")
-	if m.rest != nil && !m.realm.Answers(r) {
+	realm := m.spoken.Load()
+	if m.rest != nil && !realm.Answers(r) {
 		m.rest.ServeHTTP(w, r)
 		return
 	}
-	m.realm.ServeHTTP(w, r)
+	realm.ServeHTTP(w, r)
 }
 
 // find returns the mount with the longest prefix that the path has as whole

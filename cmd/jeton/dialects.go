@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialects"
@@ -31,6 +32,13 @@ type catalogue struct {
 	own    map[string]ownFile       // :: name -> file in the folder
 	bad    map[string]error         // :: name -> what is wrong with its file
 	loaded map[string]dialectRef    // :: as written -> dialect; accounts share them
+	stamps map[string]fileStamp         // :: file of the user's -> how it was before it was read
+}
+
+// A fileStamp tells that a file was changed.
+type fileStamp struct {
+	size    int64
+	changed time.Time
 }
 
 // An ownFile is a dialect file in the user's folder.
@@ -42,19 +50,17 @@ type ownFile struct {
 // readCatalogue reads and checks every dialect in a folder; "" is none. With an
 // error, which tells all that is wrong, comes what can be used all the same.
 func readCatalogue(dir string, path func(string) string) (*catalogue, error) {
-	c := &catalogue{dir: dir, path: path, own: map[string]ownFile{}, bad: map[string]error{}, loaded: map[string]dialectRef{}}
+	c := &catalogue{dir: dir, path: path, own: map[string]ownFile{}, bad: map[string]error{}, loaded: map[string]dialectRef{}, stamps: map[string]fileStamp{}}
 	files, err := dialectFiles(dir)
 	if err != nil {
 		return c, err
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
-		src, err := os.ReadFile(file)
-		if err != nil {
-			c.bad[name] = fmt.Errorf("the dialect file %s cannot be read: %w", file, reason(err))
-			continue
+		if c.own[name], err = c.read(file); err != nil {
+			c.bad[name] = err
+			delete(c.own, name)
 		}
-		c.own[name] = ownFile{file, src}
 	}
 	for name, f := range c.own {
 		if ref, err := c.parse(name, f); err == nil {
@@ -68,6 +74,43 @@ func readCatalogue(dir string, path func(string) string) (*catalogue, error) {
 		errs = append(errs, c.bad[name])
 	}
 	return c, errors.Join(errs...)
+}
+
+func (c *catalogue) read(file string) (ownFile, error) {
+	c.stamps[file] = stampOf(file)
+	src, err := os.ReadFile(file)
+	if err != nil {
+		err = fmt.Errorf("the dialect file %s cannot be read: %w", file, reason(err))
+	}
+	return ownFile{file, src}, err
+}
+
+// stampOf returns how a file is now; zero: it is not there.
+func stampOf(file string) fileStamp {
+	info, err := os.Stat(file) // what a link leads to
+	if err != nil {
+		return fileStamp{}
+	}
+	return fileStamp{info.Size(), info.ModTime()}
+}
+
+// look returns how the files that were read are now, and those that stand in
+// the folder now.
+func (c *catalogue) look() map[string]fileStamp {
+	now := map[string]fileStamp{}
+	for file := range c.stamps {
+		if s := stampOf(file); s != (fileStamp{}) {
+			now[file] = s
+		}
+	}
+	files, err := dialectFiles(c.dir)
+	if err != nil {
+		now[c.dir] = fileStamp{} // that is a change, too
+	}
+	for _, file := range files {
+		now[file] = stampOf(file)
+	}
+	return now
 }
 
 // dialectFiles lists the dialect files of a folder in alphabetical order.
@@ -154,11 +197,10 @@ func (c *catalogue) load(text string) (ref dialectRef, err error) {
 	case c.bad[text] != nil:
 		return ref, c.bad[text]
 	case isPath(text):
-		f := ownFile{file: c.path(text)}
-		if f.src, err = os.ReadFile(f.file); err != nil {
-			return ref, fmt.Errorf("the dialect file %s cannot be read: %w", f.file, reason(err))
+		var f ownFile
+		if f, err = c.read(c.path(text)); err == nil {
+			ref, err = c.extend(text, f)
 		}
-		ref, err = c.extend(text, f)
 	case !slices.Contains(dialects.Names(), text):
 		return ref, c.unknown(text)
 	default:

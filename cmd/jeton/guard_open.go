@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jetonhq/jeton/dialect"
@@ -133,10 +134,47 @@ func (s *server) upstream(u upstreamConfig) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: upstream %s: %s", u.node.Position(), u.name, bare(err))
 	}
-	if u.forwardAuth != "" {
-		return g.ForwardAuth(u.forwardAuth)
+	guarded := &guarded{upstream: u, guard: g}
+	s.guarded = append(s.guarded, guarded)
+	return guarded, guarded.set(g)
+}
+
+// A guarded is what stands at an upstream's place: its guard, whose dialect may
+// be replaced.
+type guarded struct {
+	upstream upstreamConfig
+	guard    *guard.Guard // the first one; what is not of the dialect is of all
+	now      atomic.Pointer[http.Handler]
+}
+
+func (h *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*h.now.Load()).ServeHTTP(w, r) }
+
+func (h *guarded) set(g *guard.Guard) error {
+	var handler http.Handler
+	if h.upstream.forwardAuth != "" {
+		var err error
+		if handler, err = g.ForwardAuth(h.upstream.forwardAuth); err != nil {
+			return err
+		}
+	} else {
+		handler = g.Proxy(h.upstream.to)
 	}
-	return g.Proxy(u.to), nil
+	h.now.Store(&handler)
+	return nil
+}
+
+// setDialect has the guard read the next call in another dialect.
+func (h *guarded) setDialect(d *dialect.Dialect) error {
+	g, err := h.upstream.open(d)
+	if err != nil {
+		return err
+	}
+	g.Verifier, g.Revocations, g.Logger = h.guard.Verifier, h.guard.Revocations, h.guard.Logger
+	g.Trusted, g.Decided = h.guard.Trusted, h.guard.Decided
+	if err := g.Check(); err != nil {
+		return err
+	}
+	return h.set(g)
 }
 
 // guardOf makes the guard of an upstream. What keeps its knowledge fresh runs

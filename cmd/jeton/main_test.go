@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +52,9 @@ func TestScripts(t *testing.T) {
 			"exitcode":  exitcode,
 			"expand":    expand,
 			"listening": listening,
+			"answers":   answers,
+			"logged":    logged,
+			"setfile":   setFile,
 			"login":     login,
 			"field":     setField,
 		},
@@ -100,6 +104,41 @@ func listening(ts *testscript.TestScript, _ bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("nobody answers on %s", args[0])
+}
+
+// answers waits until a server answers a form with a status: answers STATUS URL FORM.
+func answers(ts *testscript.TestScript, _ bool, args []string) {
+	form, err := url.ParseQuery(args[2])
+	ts.Check(err)
+	status := ""
+	for range 2000 {
+		answer, err := http.PostForm(args[1], form)
+		ts.Check(err)
+		_ = answer.Body.Close()
+		if status = strconv.Itoa(answer.StatusCode); status == args[0] {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("the status is %s, want %s", status, args[0])
+}
+
+// logged waits until a file has a line that matches: logged FILE REGEXP.
+func logged(ts *testscript.TestScript, _ bool, args []string) {
+	line, err := regexp.Compile(args[1])
+	ts.Check(err)
+	for range 2000 {
+		if line.MatchString(ts.ReadFile(args[0])) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("no line of %s matches %s:\n%s", args[0], args[1], ts.ReadFile(args[0]))
+}
+
+// setFile sets a variable to the line in a file: setfile NAME FILE.
+func setFile(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
 // login sends a client_credentials login with the client that `jeton client

@@ -65,6 +65,7 @@ type server struct {
 	broker  *broker.Broker           // nil: none
 	console *console.Console         // nil: none
 
+	guarded      []*guarded // one for each upstream
 	guardMetrics *guardMetrics
 	traces       *sdktrace.TracerProvider // nil: none
 	runs         []func(context.Context)  // what guards want to have run
@@ -274,6 +275,9 @@ func (s *server) start() {
 	}
 	for _, run := range s.runs {
 		s.work.Go(func() { run(work) })
+	}
+	if s.config.src != nil {
+		s.work.Go(func() { s.watchDialects(work) })
 	}
 	for _, f := range s.fronts {
 		f.start(base, s.logger, s.failed)
