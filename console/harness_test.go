@@ -79,8 +79,8 @@ func open(t testing.TB, base string) *bench {
 	st := storetest.Faulty(b.memory, b.faults)
 	logger := slog.New(slog.NewTextHandler(b.lines, nil))
 	config := Config{Store: st, Audit: b.log, URL: base + "/console/", Logger: logger}
-	// Which of the other dialects an issuer can be is not the console's matter.
-	for _, name := range []string{"altrata", "alvys", "iadvize", "oauth2", "web1on1"} {
+	// One of each kind that the console shows in another way.
+	for _, name := range []string{"altrata", "alvys", "iadvize", "oauth2", "okta", "web1on1"} {
 		d, err := dialects.Load(name)
 		if err != nil {
 			t.Fatal(err)

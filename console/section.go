@@ -105,6 +105,9 @@ type fact struct {
 // sectionsOf returns the sections of a realm, that first which its logins need.
 // Where logins take no client there is no use for one.
 func sectionsOf(realm *issuer.Realm) []*section {
+	if realm.Accounts() {
+		return []*section{accounts(), apiKeys()}
+	}
 	list := []*section{users(), apiKeys()}
 	if realm.Dialect().Login.Has("client_id") {
 		list = slices.Insert(list, 0, applications())
@@ -118,7 +121,9 @@ func sectionsOf(realm *issuer.Realm) []*section {
 // firstOfTenant returns the path of the section that is shown first of a tenant.
 func firstOfTenant(realm *issuer.Realm) string { return sectionsOf(realm)[1].path }
 
-func tenanted(realm *issuer.Realm) bool { return realm.Dialect().Login.Has("tenant_id") }
+func tenanted(realm *issuer.Realm) bool {
+	return !realm.Accounts() && realm.Dialect().Login.Has("tenant_id")
+}
 
 // A place is where in the console a visit is: in a section of a realm, and of a
 // tenant where the realm has them.
