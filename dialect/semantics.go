@@ -234,8 +234,9 @@ func parseIssue(d *Dialect, root yamlnode.Node) error {
 
 // known refuses a hole that nobody binds.
 func (d *Dialect) known(n yamlnode.Node, holes, bound []string) error {
+	bound = appendNew(nil, bound...)
 	for _, v := range d.Vars {
-		bound = append(bound, v.Name)
+		bound = appendNew(bound, v.Name)
 	}
 	for _, hole := range holes {
 		if !slices.Contains(bound, hole) {

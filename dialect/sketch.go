@@ -410,3 +410,7 @@ func (d *Dialect) Hosts() []string {
 	}
 	return slices.DeleteFunc(list, func(host string) bool { return host == "" })
 }
+
+// Functions returns the names of the functions that values may call, in
+// alphabetical order.
+func Functions() []string { return slices.Sorted(maps.Keys(functions)) }

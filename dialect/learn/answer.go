@@ -55,7 +55,7 @@ func (a *answer) all() []found {
 var tokenScores = map[string]int{
 	"accesstoken": 100, "access": 88, "token": 90, "authtoken": 86, "authenticationtoken": 86, "authorizationtoken": 86, "bearertoken": 86,
 	"apitoken": 84, "jwt": 84, "jwttoken": 84, "tokenvalue": 84, "tokenid": 70, "idtoken": 72, "sessiontoken": 76,
-	"sessionid": 66, "session": 62, "sid": 62, "sessionkey": 64, "sessioncookie": 62, "cookie": 55, "ticket": 62, "authorization": 58, "bearer": 80,
+	"sessionid": 66, "session": 62, "sid": 62, "sessionkey": 64, "sessioncookie": 62, "ticket": 62, "authorization": 58, "bearer": 80,
 	"authkey": 60, "authticket": 62, "key": 40, "apikey": 40, "accesskey": 45,
 }
 

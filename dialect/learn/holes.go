@@ -172,20 +172,13 @@ func (m *maker) same(field string) bool {
 // what it says is no secret.
 func always(field, s string) bool {
 	switch l := letters(field); {
-	case fixedName(field), strings.HasSuffix(l, "version"):
+	case fixedName(field), l == "accept", l == "contenttype", strings.HasSuffix(l, "version"):
 		return plain(s)
-	case l == "accept", l == "contenttype":
-		return mediaTypes.MatchString(s)
-	case l == "soapaction":
-		s = strings.Trim(s, `"`)
-		return (plain(s) || fixedText.MatchString(s)) && !revealing(s)
-	case l == "audience", l == "redirecturi", strings.HasPrefix(field, "@"):
+	case l == "audience", l == "redirecturi", l == "soapaction", strings.HasPrefix(field, "@"):
 		return plainURL.MatchString(s) && !revealing(s) || strings.HasPrefix(s, "urn:") && plain(s) || strings.HasPrefix(field, "@xsi:") && plain(s)
 	}
 	return fixedValue.MatchString(s) || graphQL.MatchString(s) && !revealing(s)
 }
-
-var mediaTypes = regexp.MustCompile(`^[a-z*]+/[A-Za-z0-9.+*-]{1,60}(?:[;,] ?(?:[a-z]+=[A-Za-z0-9."-]{1,12}|[a-z*]+/[A-Za-z0-9.+*-]{1,60}))*$`)
 
 // fixedValue matches what is hardly an account's own.
 var fixedValue = regexp.MustCompile(`^(?i:true|false|yes|no|\d{1,3}|json|xml|live|test|sandbox|production|client_credentials|password|bearer)$`)
@@ -394,18 +387,10 @@ func (m *maker) tree(field string, d *doc) (template, sample *doc) {
 		if key == "#text" {
 			key = field
 		}
-		t, s := m.tree(local(key), kid)
+		t, s := m.tree(key, kid)
 		template.kids, sample.kids = append(template.kids, t), append(sample.kids, s)
 	}
 	return template, sample
-}
-
-// local is the name of an element without its prefix.
-func local(name string) string {
-	if _, after, ok := strings.Cut(name, ":"); ok && !strings.HasPrefix(name, "@") {
-		return after
-	}
-	return name
 }
 
 // quotedHole reports whether a hole needs quotes to be a JSON string.
@@ -623,9 +608,7 @@ func (m *maker) path(p string) (template, sample string) {
 		template, sample := m.segment(before, segment)
 		t.WriteString("/" + template)
 		s.WriteString("/" + url.PathEscape(sample))
-		if before = segment; strings.Contains(template, "$") {
-			before = template // a value names nothing
-		}
+		before = segment
 	}
 	return t.String(), s.String()
 }
@@ -657,11 +640,8 @@ func (m *maker) segment(before, segment string) (template, sample string) {
 		name, sample := m.bind(called, ownerID(before), "", false)
 		return hole(name), sample
 	}
-	if revealing(plainSegment) || strings.Contains(plainSegment, "@") || plainSegment == "." || plainSegment == ".." {
+	if revealing(plainSegment) || plainSegment == "." || plainSegment == ".." {
 		name := ownerID(before)
-		if strings.Contains(plainSegment, "@") {
-			name = "username"
-		}
 		m.notef("A segment of the path differs from account to account: it became $%s.", name)
 		name, sample := m.bind(name, "path_id", plainSegment, true)
 		return hole(name), sample
@@ -673,10 +653,6 @@ func (m *maker) segment(before, segment string) (template, sample string) {
 func ownerID(before string) string {
 	s := snake(before)
 	switch {
-	case before == "$username":
-		return "password"
-	case strings.Contains(before, "$"):
-		return "path_id"
 	case s == "" || regexp.MustCompile(`^(?:api|oauth\d?|auth|v\d+.*|token|rest|login|identity|authentication|realms)$`).MatchString(s) || revealing(s):
 		return "tenant_id"
 	case strings.HasSuffix(s, "ies"):
