@@ -465,25 +465,3 @@ func TestUnknownNameIsSuggested(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-// TestDocumentedDialects parses every dialect that the reference shows.
-func TestDocumentedDialects(t *testing.T) {
-	page, err := os.ReadFile("../docs/dialects.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(page), "```yaml\n")[1:]
-	if len(blocks) < 5 {
-		t.Fatalf("the reference shows only %d dialects", len(blocks))
-	}
-	for _, block := range blocks {
-		src, _, _ := strings.Cut(block, "```")
-		_, err := dialect.Extend("docs/dialects.md", []byte(src), func(name string) (string, []byte, error) {
-			base, err := dialects.Source(name)
-			return name + ".yaml", base, err
-		})
-		if err != nil {
-			t.Errorf("%v\n%s", err, src)
-		}
-	}
-}
