@@ -80,6 +80,9 @@ func (d *Dialect) answer(x *Exchange, vars jeton.Vars) (a answer, err error) {
 	case t != nil && t.kind == treeText:
 		var text string
 		text, err = t.value.fill(e)
+		if strings.TrimSpace(text) != text {
+			err = fmt.Errorf("$%s has a blank at an end, which whoever reads the body trims", strings.Join(t.value.needs(), ", $"))
+		}
 		if a.body = []byte(text); !t.value.isJSON() {
 			a.contentType = "text/plain; charset=utf-8"
 		}

@@ -80,6 +80,9 @@ token:
   set_cookie: {SESSION: $access_token}
   returns_headers: {x-expires: $expires_in}
 call: {base: https://a.test, cookies: {SESSION: $access_token}}`,
+	"the whole body": `
+token: {POST: https://a.test/login, json: {key: $api_key}, returns: $access_token}
+call: https://a.test`,
 	"every cookie": `
 token:
   POST: https://a.test/login
