@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -314,7 +315,33 @@ func parseExchange(n yamlnode.Node, x *Exchange) (*Exchange, error) {
 	if x.Method == "GET" && x.body != bodyNone {
 		return nil, n.Errorf("a GET has no body; use query")
 	}
-	return x, nil
+	return x, onceEach(n, worn{x.headers, x.cookies, x.basic, x.bearer})
+}
+
+// onceEach refuses two values for one header: the second would be written over
+// the first.
+func onceEach(n yamlnode.Node, w worn) error {
+	seen := map[string]bool{}
+	names := make([]string, 0, len(w.headers)+3)
+	for _, f := range w.headers {
+		names = append(names, http.CanonicalHeaderKey(f.name))
+	}
+	if w.basic != nil {
+		names = append(names, "Authorization")
+	}
+	if w.bearer != nil {
+		names = append(names, "Authorization")
+	}
+	if w.cookies != nil {
+		names = append(names, "Cookie")
+	}
+	for _, name := range names {
+		if seen[name] {
+			return n.Errorf("the header %s has two values here: headers, basic, bearer and cookies are to give it one", name)
+		}
+		seen[name] = true
+	}
+	return nil
 }
 
 func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
@@ -439,10 +466,16 @@ func parseFields(n yamlnode.Node, what string) ([]field, error) {
 		if (strings.HasSuffix(what, "headers") || strings.Contains(what, "cookie")) && (p.Key.Text == "" || strings.ContainsFunc(p.Key.Text, notTokenChar)) {
 			return nil, p.Key.Errorf("this is not the name of a header or a cookie")
 		}
+		if strings.HasSuffix(what, "headers") && slices.Contains(framing, http.CanonicalHeaderKey(p.Key.Text)) {
+			return nil, p.Key.Errorf("this header says how a message travels, and HTTP itself writes it")
+		}
 		list = append(list, field{p.Key.Text, v})
 	}
 	return list, nil
 }
+
+// framing are headers that a dialect cannot write.
+var framing = []string{"Connection", "Content-Length", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
 // notTokenChar is the complement of RFC 9110 section 5.6.2.
 func notTokenChar(r rune) bool {
@@ -523,6 +556,9 @@ func parseCall(d *Dialect, root yamlnode.Node) error {
 						other.headers = append(other.headers, f)
 					}
 				}
+				if err := onceEach(item, worn{other.headers, other.cookies, other.basic, other.bearer}); err != nil {
+					return err
+				}
 				d.Call.accept = append(d.Call.accept, other)
 			}
 		}
@@ -531,7 +567,10 @@ func parseCall(d *Dialect, root yamlnode.Node) error {
 		return d.parseTokenless(root)
 	}
 	wear(d.Call)
-	return nil
+	if !ok {
+		n = root
+	}
+	return onceEach(n, worn{d.Call.headers, d.Call.cookies, d.Call.basic, d.Call.bearer})
 }
 
 // parseTokenless is for vendors whose calls wear credentials of the account, or
