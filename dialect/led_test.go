@@ -92,8 +92,8 @@ func TestRefused(t *testing.T) {
 		post + "  json: {a: $username}\n" + ok + "source: vendor.example\n":                                                     "address of the vendor's page",
 		"dialect: x\ncall: https://x.example\n":                                                                                 "the key token is missing",
 		"dialect: x\ncall: {base: https://x.example, headers: {x: $access_token, y: $api_key}}\n":                               "nothing makes $access_token",
-		"dialect: x\ncall: {base: https://x.example, sign: {aws4: {key_id: $key_id, secret: $secret, region: eu}}}\n":           "the key service is missing",
-		"dialect: x\ncall: {base: https://x.example, sign: {aws5: {}}}\n":                                                       "did you mean aws4?",
+		"dialect: x\ncall: {base: https://x.example, sign: {aws4: {key: $key_id}}}\n":                                           "unknown key \"key\"",
+		"dialect: x\ncall: {base: https://x.example, sign: {aws5: {}}}\n":                                                       "there is no signer \"aws5\"; did you mean aws4?",
 		"dialect: x\ntoken:\n- GET: https://x.example/a\n  bearer: $access_token\n  returns: {b: $b}\n- POST: https://x.example/b\n  json: {b: $b}\n  returns: {t: $access_token}\n": "step 1 takes $access_token",
 	} {
 		_, err := dialect.Parse("f.yaml", []byte(file))

@@ -17,28 +17,40 @@ type signer struct {
 	fields map[string]value
 }
 
-// signers are the functions that there are :: name -> what they take, those that
-// must be given first, and how many these are.
+// signers are the functions that there are :: name -> what they take. What must
+// be given comes first, each with the variable that it is unless the file says
+// otherwise.
 var signers = map[string]struct {
-	fields []string
-	least  int
+	fields   []string
+	standard []string // variables, of the first fields
 }{
-	"aws4":   {[]string{"key_id", "secret", "region", "service", "session"}, 4},
-	"oauth1": {[]string{"consumer_key", "consumer_secret", "token", "token_secret", "realm", "method"}, 2},
+	"aws4":   {[]string{"key_id", "secret", "region", "service", "session"}, []string{"$access_key_id", "$secret_access_key", "$region", "$service"}},
+	"oauth1": {[]string{"consumer_key", "consumer_secret", "token", "token_secret", "realm", "method"}, []string{"$consumer_key", "$consumer_secret"}},
 }
 
 func parseSigner(n yamlnode.Node) (*signer, error) {
-	if err := n.Want("sign", yamlnode.Map); err != nil {
+	if err := n.Want("sign", yamlnode.Text, yamlnode.Map); err != nil {
 		return nil, err
 	}
-	if err := n.Only("aws4", "oauth1"); err != nil {
-		return nil, err
+	s := &signer{kind: n.Text, fields: map[string]value{}}
+	var inner yamlnode.Node
+	if n.Kind == yamlnode.Map {
+		if len(n.Pairs) != 1 {
+			return nil, n.Errorf("sign is to have one function: aws4 or oauth1")
+		}
+		s.kind, inner = n.Pairs[0].Key.Text, n.Pairs[0].Value
+		n = n.Pairs[0].Key
 	}
-	if len(n.Pairs) != 1 {
-		return nil, n.Errorf("sign is to have one function: aws4 or oauth1")
+	takes, ok := signers[s.kind]
+	if !ok {
+		return nil, n.Errorf("there is no signer %s%s", yamlnode.Quote(s.kind), yamlnode.Suggest(s.kind, []string{"aws4", "oauth1"}))
 	}
-	s := &signer{kind: n.Pairs[0].Key.Text, fields: map[string]value{}}
-	inner, takes := n.Pairs[0].Value, signers[n.Pairs[0].Key.Text]
+	for i, variable := range takes.standard {
+		s.fields[takes.fields[i]] = must(variable)
+	}
+	if inner.Kind == "" || inner.Kind == yamlnode.Null {
+		return s, nil
+	}
 	if err := inner.Want(s.kind, yamlnode.Map); err != nil {
 		return nil, err
 	}
@@ -51,11 +63,6 @@ func parseSigner(n yamlnode.Node) (*signer, error) {
 			return nil, err
 		}
 		s.fields[p.Key.Text] = v
-	}
-	for _, name := range takes.fields[:takes.least] {
-		if s.fields[name] == nil {
-			return nil, inner.Errorf("the key %s is missing", name)
-		}
 	}
 	return s, nil
 }
@@ -77,7 +84,7 @@ func (s *signer) fill(e *env) (map[string]string, error) {
 	texts := map[string]string{}
 	for name, v := range s.fields {
 		text, err := v.fill(e)
-		if _, missing := errors.AsType[missingError](err); missing && !slices.Contains(signers[s.kind].fields[:signers[s.kind].least], name) {
+		if _, missing := errors.AsType[missingError](err); missing && !slices.Contains(signers[s.kind].fields[:len(signers[s.kind].standard)], name) {
 			continue
 		}
 		if err != nil {
