@@ -12,8 +12,8 @@ import (
 // A Result says what became of one entry.
 type Result struct {
 	Name    string    `json:"name"`
-	Lines   int       `json:"lines"`             // of the dialect; zero: there is none
-	Outcome Outcome   `json:"outcome"`           //
+	Lines   int       `json:"lines"` // of the dialect; zero: there is none
+	Outcome Outcome   `json:"outcome"`
 	Why     []string  `json:"why,omitempty"`     // why it does not pass
 	Uses    []string  `json:"uses,omitempty"`    // constructs of the language
 	Assumed []string  `json:"assumed,omitempty"` // what the facts do not say and the dialect has to
