@@ -47,7 +47,6 @@ type Server struct {
 	realm  *issuer.Realm
 	server http.Handler
 	vars   jeton.Vars
-	early  func(claims *jeton.Claims) bool
 
 	mu     sync.Mutex // guards what follows
 	faults []Fault

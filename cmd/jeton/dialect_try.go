@@ -50,9 +50,8 @@ type try struct {
 	origin  string
 	timeout time.Duration
 
-	d      *dialect.Dialect
-	to     *url.URL
-	client *http.Client
+	d  *dialect.Dialect
+	to *url.URL
 }
 
 // errNotUnderstood says that the vendor answered otherwise than the dialect says.

@@ -32,7 +32,7 @@ type catalogue struct {
 	own    map[string]ownFile       // :: name -> file in the folder
 	bad    map[string]error         // :: name -> what is wrong with its file
 	loaded map[string]dialectRef    // :: as written -> dialect; accounts share them
-	stamps map[string]fileStamp         // :: file of the user's -> how it was before it was read
+	stamps map[string]fileStamp     // :: file of the user's -> how it was before it was read
 }
 
 // A fileStamp tells that a file was changed.
