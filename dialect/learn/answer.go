@@ -80,7 +80,7 @@ func tokenScore(f found) int {
 	name := strings.TrimPrefix(letters(f.name), "x")
 	value := strings.TrimPrefix(f.text, "Bearer ")
 	switch {
-	case f.text == "" || strings.ContainsAny(value, " \t\n") && len(holesIn(value)) == 0 && !strings.Contains(value, "...") && f.where != "body":
+	case f.text == "" || f.where != "body" && strings.ContainsAny(placeholderless(value), " \t\n"):
 		return 0
 	case notTheToken.MatchString(name):
 		return 0

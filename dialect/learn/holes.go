@@ -199,26 +199,16 @@ func (m *maker) real(name, field, s string) (template, sample string) {
 
 var quotedArgument = regexp.MustCompile(`(\w+)(\s*:\s*)"((?:[^"\\]|\\.)*)"`)
 
+// A span is a part of a text that becomes a hole.
+type span struct {
+	from, to         int
+	template, sample string
+}
+
 // composite makes a template of a text that holds values among other words.
-//
 // Its holes are named as the page names them, which inURL allows for any word.
 func (m *maker) composite(field, s string, inURL bool) (template, sample string, ok bool) {
-	type span struct {
-		from, to int
-		template string
-		sample   string
-	}
-	var spans []span
-	for text, name := range m.texts {
-		for at := 0; ; {
-			i := strings.Index(s[at:], text)
-			if i < 0 {
-				break
-			}
-			spans = append(spans, span{at + i, at + i + len(text), hole(name), text})
-			at += i + len(text)
-		}
-	}
+	spans := append(m.known(s), m.arguments(s)...)
 	for _, at := range holesIn(s) {
 		called := placeholderName(holeWords(s[at[0]:at[1]]))
 		if !familiar(called) && !inURL {
@@ -230,21 +220,49 @@ func (m *maker) composite(field, s string, inURL bool) (template, sample string,
 		name, sample := m.bind(called, field, "", false)
 		spans = append(spans, span{at[0], at[1], hole(name), sample})
 	}
-	if strings.Contains(s, "{") {
-		for _, at := range quotedArgument.FindAllStringSubmatchIndex(s, -1) {
-			arg := s[at[2]:at[3]]
-			if at[6] == at[7] || canonical[letters(arg)] == "" && !secretName(arg) {
-				continue
-			}
-			t, sample := m.value(arg, s[at[6]:at[7]])
-			if strings.HasPrefix(t, "$") {
-				spans = append(spans, span{at[6] - 1, at[7] + 1, "$json(" + t + ")", `"` + sample + `"`})
-			}
-		}
-	}
 	sort.Slice(spans, func(i, j int) bool {
 		return spans[i].from < spans[j].from || spans[i].from == spans[j].from && spans[i].to > spans[j].to
 	})
+	return join(s, spans)
+}
+
+// known finds the texts that are holes already.
+func (m *maker) known(s string) []span {
+	var spans []span
+	for text, name := range m.texts {
+		for at := 0; ; {
+			i := strings.Index(s[at:], text)
+			if i < 0 {
+				break
+			}
+			spans = append(spans, span{at + i, at + i + len(text), hole(name), text})
+			at += i + len(text)
+		}
+	}
+	return spans
+}
+
+// arguments finds the credentials in a GraphQL document.
+func (m *maker) arguments(s string) []span {
+	if !strings.Contains(s, "{") {
+		return nil
+	}
+	var spans []span
+	for _, at := range quotedArgument.FindAllStringSubmatchIndex(s, -1) {
+		arg := s[at[2]:at[3]]
+		if at[6] == at[7] || canonical[letters(arg)] == "" && !secretName(arg) {
+			continue
+		}
+		if t, sample := m.value(arg, s[at[6]:at[7]]); strings.HasPrefix(t, "$") {
+			spans = append(spans, span{at[6] - 1, at[7] + 1, "$json(" + t + ")", `"` + sample + `"`})
+		}
+	}
+	return spans
+}
+
+// join writes a text with holes for its spans. Two holes need text between
+// them, and no text may be a secret itself.
+func join(s string, spans []span) (template, sample string, ok bool) {
 	var t, filled strings.Builder
 	at := 0
 	for i, sp := range spans {
@@ -252,11 +270,10 @@ func (m *maker) composite(field, s string, inURL bool) (template, sample string,
 			continue
 		}
 		between := s[at:sp.from]
-		if i > 0 && between == "" || between != "" && !harmless(between) {
-			return "", "", false // holes need text between them, and the text must not be a secret itself
+		if i > 0 && between == "" || !harmless(between) {
+			return "", "", false
 		}
-		next := s[sp.to:]
-		if next != "" && !strings.HasPrefix(sp.template, "$json(") && (next[0] == '_' || next[0] == '(' || next[0] >= '0' && next[0] <= '9' || next[0] >= 'a' && next[0] <= 'z') {
+		if next := s[sp.to:]; next != "" && inName(next[0]) && !strings.HasSuffix(sp.template, ")") {
 			sp.template = "${" + sp.template[1:] + "}"
 		}
 		t.WriteString(literal(between) + sp.template)
@@ -267,6 +284,11 @@ func (m *maker) composite(field, s string, inURL bool) (template, sample string,
 		return "", "", false
 	}
 	return t.String() + literal(s[at:]), filled.String() + s[at:], true
+}
+
+// inName reports whether a hole's name would go on with c.
+func inName(c byte) bool {
+	return c == '_' || c == '(' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z'
 }
 
 func harmless(s string) bool { return !revealing(strings.Trim(s, `"'{}()`)) }
@@ -340,14 +362,16 @@ func (m *maker) request(r *request) (template, sample *request, err error) {
 }
 
 func (m *maker) pairs(list []pair, where string) (templates, samples []pair, err error) {
-	for _, p := range list {
+	for i, p := range list {
 		if p.name == "" || revealing(p.name) || len(p.name) > 60 || slices.Contains(m.secrets, p.name) {
 			return nil, nil, fmt.Errorf("the name of a field in %s is not a word: is a quote missing, or the value's encoding?", where)
 		}
-		if i := slices.IndexFunc(templates, func(t pair) bool { return strings.EqualFold(t.name, p.name) }); i >= 0 {
-			if list[slices.IndexFunc(list, func(o pair) bool { return strings.EqualFold(o.name, p.name) })].text == p.text {
-				continue
-			}
+		twice := func(o pair) bool { return strings.EqualFold(o.name, p.name) }
+		switch at := slices.IndexFunc(list, twice); {
+		case at == i:
+		case list[at].text == p.text:
+			continue
+		default:
 			return nil, nil, fmt.Errorf("%s stands twice in %s, which a dialect cannot say", shown(p.name), where)
 		}
 		t, s := m.value(p.name, p.text)

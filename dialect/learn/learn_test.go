@@ -142,6 +142,8 @@ func TestRefusals(t *testing.T) {
 		{"curl https://a.example.com/token -d '<a><b>" + secret + "</a>'", "learn: line 1: the body of the curl command: not XML"},
 		{"curl https://a.example.com/token -d '" + secret + "=x&grant_type=password'", "learn: line 1: the name of a field in the form is not a word: is a quote missing, or the value's encoding?"},
 		{"curl https://a.example.com/token -u a:" + secret + " --oauth2-bearer " + secret, "learn: line 1: the request has more than one value for the Authorization header"},
+		{strings.Repeat("curl https://a.example.com/items\n", 65), "learn: the paste has more than 64 curl commands: keep the login, a call and the refresh"},
+		{strings.Repeat("x", 300<<10), "learn: the paste is larger than 256 KiB: leave out what is neither the commands nor their answers"},
 		{"curl https://a.example.com/items", "learn: none of the commands looks like a login: it sends credentials, or its answer has a token"},
 		{"curl https://a.example.com/token -u a:" + secret + "\n{\"error\": \"" + secret + "\"}", "learn: the answer to the login has no field that looks like a token: paste the whole answer, with its headers (curl -i) if the token is there"},
 		{"curl https://" + secret + ".com/" + secret + "/token -d client_secret=" + secret + " -d grant_type=client_credentials", "learn: a secret of the paste also stands where no hole can be; write <password> or the like in its place"},

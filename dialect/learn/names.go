@@ -58,6 +58,9 @@ func variableName(name string) string {
 // placeholderName names the hole for the words of a placeholder: YOUR_API_KEY
 // is api_key.
 func placeholderName(words string) string {
+	if len(words) > 200 {
+		return "value" // nobody names a value so
+	}
 	s := snake(words)
 	for before := ""; before != s; {
 		before = s
@@ -88,10 +91,16 @@ var (
 	crossed     = regexp.MustCompile(`^(?:[xX*.…•_-]{3,}|[xX]+(?:-[xX]+)+)$`)
 )
 
+// maxValue is longer than any value that a page shows with placeholders in it.
+const maxValue = 4096
+
 // holesIn returns where the marked placeholders of a text stand.
 func holesIn(s string) [][]int {
 	var list [][]int
-	for _, m := range marked.FindAllStringSubmatchIndex(s, -1) {
+	if len(s) > maxValue {
+		return nil
+	}
+	for _, m := range marked.FindAllStringSubmatchIndex(s, 33) {
 		list = append(list, m[:2])
 	}
 	return list
@@ -112,6 +121,9 @@ func holeWords(s string) string {
 // placeholder reports whether a whole text stands for a value rather than
 // being one, and what the value is called; the name is "" if it does not say.
 func placeholder(s string) (name string, ok bool) {
+	if len(s) > 200 {
+		return "", false
+	}
 	if m := holesIn(s); len(m) == 1 && m[0][0] == 0 && m[0][1] == len(s) {
 		name := placeholderName(holeWords(s))
 		if !familiar(name) || name == "value" || strings.HasPrefix(name, "base64") {

@@ -48,13 +48,15 @@ var (
 
 	optionLine   = regexp.MustCompile(`^[ \t]*(?:--?[A-Za-z]|[–—]-?[A-Za-z])`)
 	urlLine      = regexp.MustCompile(`^[ \t]*["']?https?://`)
-	continuation = regexp.MustCompile(`^\\+[ \t]*\n[ \t]*`)
+	continuation = regexp.MustCompile(`^\\{1,3}[ \t]*\n[ \t]*`)
 	collapsed    = regexp.MustCompile(`^\\[ \t]+(?:-|["']?https?://)`) // the page lost the end of the line
 	angle        = regexp.MustCompile(`^<[A-Za-z][^<>\n"']{0,60}>`)
 	braces       = regexp.MustCompile(`^\{\{?[ ]?[A-Za-z][^{}:\n"']{0,60}\}?\}`)
 	variable     = regexp.MustCompile(`^(?:\$\{([A-Za-z_][A-Za-z0-9_.:-]*)\}|\$(?:env:)?([A-Za-z_][A-Za-z0-9_]*))`)
 	echoed       = regexp.MustCompile(`(?:echo|printf)\s+(?:-n[e]?\s+)?(?:'%s'\s+|"%s"\s+)?["']?([^"'|\n]+?)["']?\s*\|\s*(?:openssl\s+)?base64`)
 )
+
+const maxCommands = 64
 
 // commands finds the curl commands of a tidy text.
 func commands(text string) ([]command, error) {
@@ -66,6 +68,9 @@ func commands(text string) ([]command, error) {
 		}
 		if found == nil {
 			break
+		}
+		if len(list) == maxCommands {
+			return nil, fmt.Errorf("the paste has more than %d curl commands: keep the login, a call and the refresh", maxCommands)
 		}
 		start := at + found[0] + strings.Index(text[at+found[0]:at+found[1]], "curl") + len("curl")
 		start += len(text[start:]) - len(strings.TrimPrefix(text[start:], ".exe"))
