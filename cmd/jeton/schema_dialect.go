@@ -205,12 +205,17 @@ func (d dialectKeys) headers() *schema {
 	return s
 }
 
+// cookies is a mapping from names, or one hole that stands for every cookie.
+func (d dialectKeys) cookies() *schema {
+	return anyOf(d.ref("headers"), matching(`^\$([a-z][a-z0-9_]*|\{[a-z][a-z0-9_]*\})$`, "write one hole, such as $access_token"))
+}
+
 // wornKeys are the parts of a request in which a token may be.
 func (d dialectKeys) wornKeys() keySet {
 	return keySet{
 		{"query", d.ref("fields"), "The query of the URL.", false},
 		{"headers", d.ref("headers"), "Headers.", false},
-		{"cookies", d.ref("headers"), "Cookies.", false},
+		{"cookies", d.cookies(), "Cookies; or one hole that stands for every cookie of the login.", false},
 		{"basic", aPair, "Authorization: Basic, written as name:password.", false},
 		{"bearer", ref("value"), "Authorization: Bearer.", false},
 	}
@@ -237,7 +242,7 @@ func (d dialectKeys) exchangeKeys(url *schema) keySet {
 		{"returns", aTree, "The answer: the vendor's sample, with holes where the values are; or one value that is the whole body.", false},
 		{"returns_xml", d.xmlTree(), "The answer, in XML.", false},
 		{"returns_headers", d.ref("headers"), "Headers of the answer.", false},
-		{"set_cookie", d.ref("headers"), "Cookies that the answer sets.", false},
+		{"set_cookie", d.cookies(), "Cookies that the answer sets; or one hole that stands for all of them.", false},
 		{"ok", aTree, "What the answer must say for a 200 to mean yes.", false},
 		{"status", aStatus, "The status of the answer. Default: 200.", false},
 	})
@@ -298,17 +303,18 @@ func aCertificate() *schema {
 // aSigner is what signs each request.
 func aSigner() *schema {
 	value := ref("value")
+	given := func(keys keySet) *schema { return anyOf(object(keys), &schema{Type: "null"}) }
 	s := object(keySet{
-		{"aws4", object(keySet{
-			{"key_id", value, "The access key ID.", true},
-			{"secret", value, "The secret access key.", true},
-			{"region", value, "The region, such as eu-west-1.", true},
-			{"service", value, "The service, such as execute-api.", true},
+		{"aws4", given(keySet{
+			{"key_id", value, "The access key ID. Default: $access_key_id.", false},
+			{"secret", value, "The secret access key. Default: $secret_access_key.", false},
+			{"region", value, "The region, such as eu-west-1. Default: $region.", false},
+			{"service", value, "The service, such as execute-api. Default: $service.", false},
 			{"session", value, "The session token of temporary credentials.", false},
 		}), "AWS Signature Version 4.", false},
-		{"oauth1", object(keySet{
-			{"consumer_key", value, "The key of the client.", true},
-			{"consumer_secret", value, "Its secret.", true},
+		{"oauth1", given(keySet{
+			{"consumer_key", value, "The key of the client. Default: $consumer_key.", false},
+			{"consumer_secret", value, "Its secret. Default: $consumer_secret.", false},
 			{"token", value, "The token.", false},
 			{"token_secret", value, "Its secret.", false},
 			{"realm", value, "The realm of the header.", false},
@@ -316,5 +322,5 @@ func aSigner() *schema {
 		}), "OAuth 1.0 (RFC 5849).", false},
 	})
 	s.AllOf = []*schema{oneOfKeys("aws4", "oauth1")}
-	return s
+	return anyOf(choice("aws4", "oauth1"), s)
 }
