@@ -22,6 +22,11 @@ func TestShow(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
 		t.Run(name, func(t *testing.T) {
+			if os.Getenv("UPDATE_SCRIPTS") != "" {
+				if err := os.WriteFile(file, []byte(shown(loadShown(t, name))), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
