@@ -18,8 +18,9 @@ import (
 	"github.com/jetonhq/jeton"
 )
 
-// Modeline is the first line of every file that is written; empty: none.
-const Modeline = ""
+// Modeline is the first line of every file that is written: it tells editors how
+// such files look.
+const Modeline = "# yaml-language-server: $schema=https://raw.githubusercontent.com/jetonhq/jeton/main/schema/dialect.json"
 
 // Options say what a paste does not.
 type Options struct {
@@ -304,9 +305,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // finish writes the file, unless a secret would stand in it.
 func (m *maker) finish(d *Draft, f *file) (*Draft, error) {
 	var b strings.Builder
-	if Modeline != "" {
-		b.WriteString(Modeline + "\n")
-	}
+	b.WriteString(Modeline + "\n")
 	for i, key := range f.keys {
 		if kid := f.kids[i]; kid.kind == docText && sentence.MatchString(kid.text) {
 			b.WriteString(key + ": " + kid.text + "\n")

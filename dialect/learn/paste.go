@@ -18,15 +18,6 @@ type answer struct {
 	text    string // of another body
 }
 
-func (a *answer) header(name string) string {
-	for _, h := range a.headers {
-		if strings.EqualFold(h.name, name) {
-			return h.text
-		}
-	}
-	return ""
-}
-
 // An exchange is a request and, if the paste has one, its answer.
 type exchange struct {
 	request *request
