@@ -449,7 +449,7 @@ func (r *Realm) stable(c directory.Client, account jeton.Vars, name string) stri
 	if name == "client_id" && c.ID != "" {
 		return c.ID
 	}
-	return r.directory.Opaque(c, name)
+	return r.wrapped(name, r.directory.Opaque(c, name))
 }
 
 // fill binds what the answer to an exchange needs and the token does not say.

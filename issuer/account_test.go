@@ -90,6 +90,12 @@ token:
   set_cookie: {B1SESSION: $access_token, ROUTEID: $route}
 call: {base: https://a.test/b1s/v1, cookies: {B1SESSION: $access_token, ROUTEID: $route}}
 lifetime: 30m`,
+	"all cookies": `
+token:
+- {POST: https://a.test/start, json: {user: $username}, set_cookie: $start}
+- {POST: https://a.test/login, cookies: $start, json: {user: $username, password: $password}, set_cookie: $access_token}
+call: {base: https://a.test, cookies: $access_token}
+lifetime: 30m`,
 	"XML": `
 token:
   POST: https://a.test/xml

@@ -99,7 +99,8 @@ type Realm struct {
 	lifetime  time.Duration
 	typ       string // JOSE typ of access tokens
 
-	accounts             *accounts // nil: the directory checks every login
+	cookies              map[string]bool // :: variable -> it is all cookies of a login
+	accounts             *accounts       // nil: the directory checks every login
 	insecureCertificates bool
 	lastProven           *atomic.Pointer[jeton.Vars] // account of who logged in last; see decoy
 }
@@ -119,6 +120,14 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 		lifetime: first(c.Lifetime, c.Dialect.Lifetime, defaultLifetime),
 		accounts: newAccounts(c.Dialect), insecureCertificates: c.InsecureCertificates,
 		lastProven: new(atomic.Pointer[jeton.Vars]),
+	}
+	for name, kind := range c.Dialect.Kinds() {
+		if kind == "cookies" {
+			if r.cookies == nil {
+				r.cookies = map[string]bool{}
+			}
+			r.cookies[name] = true
+		}
 	}
 	if r.logger == nil {
 		r.logger = slog.Default()

@@ -26,17 +26,18 @@ const (
 // signStep makes a step token.
 func (r *Realm) signStep(ctx context.Context, p *party, name string) (string, error) {
 	now := time.Now()
-	return r.ring.Sign(ctx, stepType, map[string]any{
+	signed, err := r.ring.Sign(ctx, stepType, map[string]any{
 		"iss": r.url, "sub": p.client.ID, "aud": r.url, "jti": rand.Text(), stepVariable: name,
 		"iat": now.Unix(), "exp": now.Add(stepLifetime).Unix(),
 		revocation.ClaimName: revocation.Claim{Generations: p.counters},
 	})
+	return r.wrapped(name, signed), err
 }
 
 // openStep reads a step token for a variable. The error matches
 // jeton.InvalidToken if it is not good.
 func (r *Realm) openStep(ctx context.Context, text jeton.Secret, name string) (*token, error) {
-	t, err := r.readAs(ctx, stepType, text)
+	t, err := r.readAs(ctx, stepType, name, text)
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func (r *Realm) mint(ctx context.Context, t *token, answer jeton.Vars) error {
 	}
 	claims[revocation.ClaimName] = p
 	signed, err := r.ring.Sign(ctx, r.typ, claims)
-	answer["access_token"] = signed
+	answer["access_token"] = r.wrapped("access_token", signed)
 	return err
 }
 
@@ -136,6 +136,26 @@ func (t *token) says(answer jeton.Vars) jeton.Vars {
 		}
 	}
 	return vars
+}
+
+// sessionCookie is the one that a token is in where it is all cookies of a login.
+const sessionCookie = "session="
+
+// wrapped returns a token as the dialect has the variable.
+func (r *Realm) wrapped(variable, token string) string {
+	if r.cookies[variable] {
+		return sessionCookie + token
+	}
+	return token
+}
+
+// unwrapped undoes wrapped. There is one form of a token.
+func (r *Realm) unwrapped(variable string, text jeton.Secret) (jeton.Secret, bool) {
+	if len(r.cookies) == 0 || !r.cookies[variable] {
+		return text, true
+	}
+	token, ok := strings.CutPrefix(text.Reveal(), sessionCookie)
+	return jeton.NewSecret(token), ok
 }
 
 // grantID names the counter of the tokens of one owner for one audience.
@@ -167,12 +187,16 @@ func (r *Realm) open(ctx context.Context, bearer jeton.Secret) (*token, error) {
 // read checks the signature of a token, that it is this realm's and that it has
 // not expired, and not whether something ended it before.
 func (r *Realm) read(ctx context.Context, bearer jeton.Secret) (*token, error) {
-	return r.readAs(ctx, r.typ, bearer)
+	return r.readAs(ctx, r.typ, "access_token", bearer)
 }
 
-// readAs is read for what the realm signed with another type.
-func (r *Realm) readAs(ctx context.Context, as string, bearer jeton.Secret) (*token, error) {
-	typ, claims, err := r.ring.Verify(ctx, bearer)
+// readAs is read for what the realm signed with another type, to be a variable.
+func (r *Realm) readAs(ctx context.Context, as, variable string, bearer jeton.Secret) (*token, error) {
+	bare, ok := r.unwrapped(variable, bearer)
+	if !ok {
+		return nil, invalidToken("the token is not an access token of this realm")
+	}
+	typ, claims, err := r.ring.Verify(ctx, bare)
 	if err != nil {
 		return nil, err
 	}
