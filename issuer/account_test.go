@@ -51,7 +51,8 @@ call: {base: https://a.test, headers: {x-wsse: $access_token}}
 lifetime: 5m`,
 	"minted JWT": `
 let: {access_token: {jwt: {iss: $issuer_id, aud: appstoreconnect-v1}, alg: ES256, key: $private_key, header: {kid: $key_id}, lifetime: 20m}}
-call: {base: https://a.test, headers: {x-team: $team}}`,
+call: {base: https://a.test, headers: {x-team: $team}}
+revoke: {DELETE: /session, status: 204}`,
 	"discovery": `
 token:
 - {GET: https://$subdomain.a.test/Platform/IdentityServiceInfo, returns: {IdentityServiceUrl: $identity_url}}
@@ -76,6 +77,15 @@ call: https://a.test`,
 token:
 - {POST: https://a.test/first, json: {user: $username, password: $password}, returns: {code: $login_code}}
 - {POST: https://a.test/second, json: {code: $login_code}, returns: {token: $access_token, until: $unix($expires_at)}}
+call: https://a.test`,
+	"two codes": `
+token:
+- {POST: https://a.test/first, json: {user: $username, password: $password}, returns: {code: $first_code}}
+- {POST: https://a.test/second, json: {code: $first_code}, returns: {code: $second_code}}
+- {POST: https://a.test/third, json: {code: $second_code}, returns: {token: $session}}
+- {POST: https://a.test/fourth, bearer: $session, returns: {token: $access_token, refresh: $refresh_token}}
+- {GET: https://a.test/me, bearer: $access_token, returns: {id: $user_id}}
+refresh: {POST: https://a.test/refresh, bearer: $access_token, json: {refresh: $refresh_token}, returns: {token: $access_token, refresh: $refresh_token}}
 call: https://a.test`,
 	"challenge": `
 token:
@@ -412,6 +422,72 @@ func TestStepToken(t *testing.T) {
 	must(t, v.directory.SetClientDisabled(t.Context(), "test", "", annID, true))
 	if _, err := v.exchange(v.d.Login, first, nil); err == nil {
 		t.Error("the step token of who is disabled is good")
+	}
+}
+
+// A step token of one variable is nothing in the place of another, and none buys
+// what the token itself does.
+func TestStepTokenInPlace(t *testing.T) {
+	v := vend(t, construct(t, "two codes"), false, nil)
+	account := v.invented("a")
+	id := v.admit(account)
+	vars := v.entered(account)
+	if vars["user_id"] == "" {
+		t.Error("nobody says who it is")
+	}
+	third, me := v.d.Steps[2], v.d.Then[0]
+	if _, err := v.exchange(third, vars, nil); err != nil {
+		t.Error(err)
+	}
+	for x, swap := range map[*dialect.Exchange][2]string{
+		third: {"second_code", "first_code"}, v.d.Login: {"session", "second_code"}, me: {"access_token", "session"},
+	} {
+		wrong := vars.Clone()
+		wrong[swap[0]] = vars[swap[1]]
+		if _, err := v.exchange(x, wrong, nil); !jeton.Refused(err) {
+			t.Errorf("$%s in place of $%s: %v", swap[1], swap[0], err)
+		}
+	}
+	// Another account ends it.
+	must(t, v.directory.SetAccount(t.Context(), "test", "", id, account))
+	if _, err := v.exchange(third, vars, nil); !jeton.Refused(err) {
+		t.Error("the step token of an account that was replaced:", err)
+	}
+}
+
+// What a message presents is one client's, and one login's.
+func TestTokensTogether(t *testing.T) {
+	v := vend(t, construct(t, "two codes"), false, nil)
+	ann, bob := v.invented("ann"), v.invented("bob")
+	v.admit(ann)
+	v.admit(bob)
+	one, two, other := v.entered(ann), v.entered(ann), v.entered(bob)
+	for name, worn := range map[string]string{"another client": other["access_token"], "another login": two["access_token"], "nobody": "none"} {
+		mixed := one.Clone()
+		mixed["access_token"] = worn
+		if _, err := v.exchange(v.d.Refresh[0], mixed, nil); !jeton.Refused(err) {
+			t.Errorf("the token of %s: %v", name, err)
+		}
+	}
+	next, err := v.exchange(v.d.Refresh[0], one, nil)
+	must(t, err)
+	v.mustCall(next)
+}
+
+// A token that is the cookies of a login has one form.
+func TestCookieToken(t *testing.T) {
+	v := vend(t, construct(t, "all cookies"), false, nil)
+	account := v.invented("a")
+	v.admit(account)
+	token := v.entered(account)["access_token"]
+	if !v.good(token) {
+		t.Error("not good")
+	}
+	bare, _ := strings.CutPrefix(token, sessionCookie)
+	for _, other := range []string{bare, "other=" + bare, token + "; a=b", strings.ToUpper(sessionCookie) + bare} {
+		if v.good(other) {
+			t.Errorf("good in another form, too")
+		}
 	}
 }
 
