@@ -1,6 +1,6 @@
 // Package directory keeps who may log in at a realm: tenants, users, client
-// applications and API keys, with their secrets and the generations that end
-// their tokens. It authenticates; what a login then gets is the issuer's to
+// applications and API keys, with their secrets, accounts and the generations
+// that end their tokens. It authenticates; what a login then gets is the issuer's to
 // decide. The console and the admin commands call it as the issuer does.
 package directory
 

@@ -71,6 +71,7 @@ hosts: [a.test]`,
 token:
 - {POST: https://a.test/first, basic: $client_id:$client_secret, form: {grant_type: client_credentials}}
 - {POST: https://a.test/second, bearer: $access_token, json: {team: $team}, returns: {token: $access_token, refresh: $refresh_token}}
+- {GET: https://a.test/me, bearer: $access_token, returns: {name: $team_name}}
 refresh: {POST: https://a.test/third, json: {refresh: $refresh_token, team: $team}, returns: {token: $access_token, refresh: $refresh_token}}
 call: https://a.test`,
 	"code of a step": `
@@ -505,6 +506,9 @@ func TestStepTokenOfAnother(t *testing.T) {
 	}
 	if status, _ := v.call(first, nil); status != http.StatusUnauthorized {
 		t.Errorf("the API takes the token of a step: %d", status)
+	}
+	if _, err := v.exchange(v.d.Then[0], first, nil); !errors.Is(err, jeton.InvalidToken) {
+		t.Error("what comes after the token takes that of a step:", err)
 	}
 	// And the token that counts does not buy another one.
 	vars := v.entered(ann)

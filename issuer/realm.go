@@ -7,6 +7,14 @@
 // jeton.Verifier for the tokens that it issued; a [Server] mounts realms at
 // prefixes. Who may log in is kept in the realm's directory.Directory.
 //
+// Most dialects are plain: a user presents a password, a client a secret, and the
+// directory checks it by a hash. Where a vendor wants more, a login of several
+// steps, an assertion, a digest, a certificate, variables of its own, tokens that
+// the client makes or calls that are signed, a client of the realm has an
+// account: all that it presents and is proven by, which the directory keeps
+// readable; see directory.Directory.SetAccount. What an account has to have are
+// the dialect's LoginVars and CallVars.
+//
 // Access tokens are signed JWTs and have no row in the store. What can end one
 // before its time are counters, which it names with the value that they had
 // when it was made; the end of its refresh family; and, if it was revoked by
