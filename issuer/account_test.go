@@ -79,6 +79,12 @@ token:
 - {POST: https://a.test/first, json: {user: $username, password: $password}, returns: {code: $login_code}}
 - {POST: https://a.test/second, json: {code: $login_code}, returns: {token: $access_token, until: $unix($expires_at)}}
 call: https://a.test`,
+	"refresh token of a step": `
+token:
+- {POST: https://a.test/first, basic: $client_id:$client_secret, form: {grant_type: client_credentials}, returns: {t: $access_token, r: $refresh_token}}
+- {POST: https://a.test/second, bearer: $access_token, json: {}, returns: {token: $access_token}}
+refresh: {POST: https://a.test/refresh, json: {refresh: $refresh_token}, returns: {token: $access_token}}
+call: https://a.test`,
 	"two codes": `
 token:
 - {POST: https://a.test/first, json: {user: $username, password: $password}, returns: {code: $first_code}}

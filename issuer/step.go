@@ -80,8 +80,17 @@ func (r *Realm) step(ctx context.Context, a *attempt) (jeton.Vars, error) {
 			return nil, err
 		}
 	}
-	if a.x.Returns("refresh_token") {
-		if err := r.renewable(ctx, r.newToken(p), p, rand.Text(), answer); err != nil {
+	if own := p.account["refresh_token"]; own != "" {
+		answer["refresh_token"] = own
+	} else if a.x.Returns("refresh_token") && r.refreshes() {
+		t := r.newToken(p)
+		if t.scope, err = p.scope(a.vars, r.dialect.Scope.Default); err != nil {
+			return nil, err
+		}
+		if t.audience, err = p.audience(a.vars, r.url); err != nil {
+			return nil, err
+		}
+		if err := r.renewable(ctx, t, p, rand.Text(), answer); err != nil {
 			return nil, err
 		}
 	}
