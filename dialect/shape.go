@@ -135,7 +135,7 @@ func eachPlace(x *Exchange, f func(place string, v value)) {
 		}
 	}
 	if x.basic != nil {
-		f("header authorization", slices.Concat(x.basic.user, x.basic.password))
+		f("header authorization", slices.Concat(x.basic.user, value{{text: ":"}}, x.basic.password))
 	}
 	if x.bearer != nil {
 		f("header authorization", x.bearer)
