@@ -50,32 +50,37 @@ func TestTranscripts(t *testing.T) {
 		if err != nil {
 			t.Fatalf("a dialect without a transcript: %v", err)
 		}
-		files := map[string]string{}
-		var exchanges []string
-		for _, f := range txtar.Parse(src).Files {
-			exchange, part, _ := strings.Cut(f.Name, ": ")
-			if part == "request" {
-				exchanges = append(exchanges, exchange)
+		t.Run(name, func(t *testing.T) { own.transcripts(t, d, src) })
+	}
+}
+
+// transcripts holds a dialect against a transcript.
+func (k keys) transcripts(t *testing.T, d *dialect.Dialect, src []byte) {
+	files := map[string]string{}
+	var exchanges []string
+	for _, f := range txtar.Parse(src).Files {
+		exchange, part, _ := strings.Cut(f.Name, ": ")
+		if part == "request" {
+			exchanges = append(exchanges, exchange)
+		}
+		files[f.Name] = string(f.Data)
+	}
+	if len(exchanges) == 0 {
+		t.Error("the transcript has no request")
+	}
+	for _, exchange := range exchanges {
+		t.Run(exchange, func(t *testing.T) {
+			c := transcript{
+				d: d, vars: k.vars(files[exchange+": vars"]), answer: k.vars(files[exchange+": answer vars"]),
+				request: files[exchange+": request"], wire: files[exchange+": answer"], certificate: k.certificate,
 			}
-			files[f.Name] = string(f.Data)
-		}
-		if len(exchanges) == 0 {
-			t.Errorf("%s: the transcript has no request", name)
-		}
-		for _, exchange := range exchanges {
-			t.Run(name+"/"+exchange, func(t *testing.T) {
-				c := transcript{
-					d: d, vars: own.vars(files[exchange+": vars"]), answer: own.vars(files[exchange+": answer vars"]),
-					request: files[exchange+": request"], wire: files[exchange+": answer"], certificate: own.certificate,
-				}
-				if exchange == "call" {
-					c.checkCall(t)
-					return
-				}
-				c.x = find(t, d, exchange)
-				c.check(t)
-			})
-		}
+			if exchange == "call" {
+				c.checkCall(t)
+				return
+			}
+			c.x = find(t, d, exchange)
+			c.check(t)
+		})
 	}
 }
 
@@ -456,6 +461,53 @@ func TestSizes(t *testing.T) {
 		if n > 35 {
 			t.Errorf("%s has %d lines", name, n)
 		}
+	}
+}
+
+// TestAbout: every file says for people what it is, where that stands, and what
+// an account has to give.
+func TestAbout(t *testing.T) {
+	for _, name := range dialects.Names() {
+		d, err := dialects.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Name != name {
+			t.Errorf("%s.yaml is the dialect %s", name, d.Name)
+		}
+		if d.Title == "" || len(d.Source) == 0 {
+			t.Errorf("%s has no title or no source", name)
+		}
+		for _, wanted := range append(d.LoginVars(), d.CallVars()...) {
+			if d.Params[wanted] == "" {
+				t.Errorf("%s: params does not say what %s is", name, wanted)
+			}
+		}
+	}
+}
+
+// TestGuide holds the examples of the guide for those who add a vendor, as the
+// files of vendors are held.
+func TestGuide(t *testing.T) {
+	own := newKeys(t)
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	if len(blocks) < 2 {
+		t.Fatalf("the guide shows only %d dialects", len(blocks))
+	}
+	for _, block := range blocks {
+		src, rest, _ := strings.Cut(block, "```")
+		_, rest, found := strings.Cut(rest, "```txtar\n")
+		transcript, _, closed := strings.Cut(rest, "```")
+		d, err := dialect.Parse("README.md", []byte(src))
+		if err != nil || !found || !closed {
+			t.Errorf("no dialect with a transcript: %v\n%s", err, src)
+			continue
+		}
+		t.Run(d.Name, func(t *testing.T) { own.transcripts(t, d, []byte(transcript)) })
 	}
 }
 
