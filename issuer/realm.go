@@ -126,16 +126,8 @@ func OpenRealm(ctx context.Context, c Config) (*Realm, error) {
 		name: c.Name, url: strings.TrimSuffix(c.URL, "/"), dialect: c.Dialect, store: c.Store, log: c.Audit,
 		logger: c.Logger, trusted: c.Trusted, password: c.Password, typ: c.Dialect.Typ,
 		lifetime: first(c.Lifetime, c.Dialect.Lifetime, defaultLifetime),
-		accounts: newAccounts(c.Dialect), insecureCertificates: c.InsecureCertificates,
+		cookies:  cookies(c.Dialect), accounts: newAccounts(c.Dialect), insecureCertificates: c.InsecureCertificates,
 		lastProven: new(atomic.Pointer[jeton.Vars]),
-	}
-	for name, kind := range c.Dialect.Kinds() {
-		if kind == "cookies" {
-			if r.cookies == nil {
-				r.cookies = map[string]bool{}
-			}
-			r.cookies[name] = true
-		}
 	}
 	if r.logger == nil {
 		r.logger = slog.Default()

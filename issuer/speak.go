@@ -39,13 +39,14 @@ func (r *Realm) speaking(d *dialect.Dialect) (*Realm, error) {
 		return nil, err
 	}
 	next := *r
-	next.dialect, next.accounts = d, newAccounts(d)
+	next.dialect, next.cookies, next.accounts = d, cookies(d), newAccounts(d)
 	was := r.dialect
 	for _, other := range []struct {
 		what string
 		is   bool
 	}{
 		{"has tokens that clients make, or none", d.Login.Method == "" || was.Login.Method == ""},
+		{"differs in whether a token is the cookies of a login", !maps.Equal(cookies(d), r.cookies)},
 		{"differs in whether logins are more than the directory checks", (next.accounts == nil) != (r.accounts == nil)},
 		{"differs in tenants", d.Login.Has("tenant_id") != was.Login.Has("tenant_id")},
 		{"differs in API keys", d.Login.Has("api_key") != was.Login.Has("api_key")},

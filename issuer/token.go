@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/revocation"
 	"github.com/jetonhq/jeton/store"
 )
@@ -140,6 +141,22 @@ func (t *token) says(answer jeton.Vars) jeton.Vars {
 
 // sessionCookie is the one that a token is in where it is all cookies of a login.
 const sessionCookie = "session="
+
+// cookies returns the variables that are all cookies of a login; nil: there is
+// none, as nearly everywhere.
+func cookies(d *dialect.Dialect) map[string]bool {
+	var names map[string]bool
+	for name, kind := range d.Kinds() {
+		if kind != "cookies" {
+			continue
+		}
+		if names == nil {
+			names = map[string]bool{}
+		}
+		names[name] = true
+	}
+	return names
+}
 
 // wrapped returns a token as the dialect has the variable.
 func (r *Realm) wrapped(variable, token string) string {
