@@ -62,7 +62,7 @@ func TestSetDialectRefuses(t *testing.T) {
 		"tenants":  changed(t, "/oauth2/token", "/$tenant_id/token"),
 		"scopes":   changed(t, "lifetime: 24h", "scope: {order: [a, b]}\nlifetime: 24h"),
 		"signed":   changed(t, "lifetime: 24h", "issue: {access_token: {jwt: {a: b}, alg: EdDSA}}\nlifetime: 24h"),
-		"login":    changed(t, "password: $password", "pin: $pin"),
+		"login":    changed(t, "password: $password", "pin: $pin", "password: the", "pin: the"),
 	} {
 		if err := s.SetDialect("iadvize", d); err == nil {
 			t.Errorf("%s: it was taken", name)
@@ -120,5 +120,17 @@ token:
 		if err := s.SetDialect("own", parse(text)); err == nil {
 			t.Errorf("%s: it was taken", name)
 		}
+	}
+}
+
+// A token that is the cookies of a login has another form than others.
+func TestSetDialectOfCookies(t *testing.T) {
+	v := vendHere(t, construct(t, "all cookies"))
+	s, ok := v.direct.(*Server)
+	if !ok {
+		t.Fatal("no server")
+	}
+	if err := s.SetDialect("vendor", construct(t, "cookies")); err == nil || !strings.Contains(err.Error(), "the cookies of a login") {
+		t.Error(err)
 	}
 }
