@@ -171,8 +171,13 @@ func (t *tree) sketch() string {
 }
 
 // lines writes the document with newline before what stands inside, which is
-// indented by one more step; both empty: on one line.
+// indented by one more step unless it is short; both empty: on one line.
 func (t *tree) lines(newline, step string) string {
+	if step != "" {
+		if s := t.lines("", ""); len(s) <= screen/2 {
+			return s
+		}
+	}
 	begin, end := "{", "}"
 	switch t.kind {
 	case treeLiteral:

@@ -174,6 +174,9 @@ func refreshText(d *dialect.Dialect) string {
 	case d.Refresh[0].When != "" && len(d.Refresh) == 1:
 		return "A token is refreshed while it is " + d.Refresh[0].When + "; otherwise a new login gives a new one." + early
 	}
+	if !slices.ContainsFunc(d.Refresh, func(x *dialect.Exchange) bool { return !x.Has("refresh_token") }) {
+		return "With a refresh token a token is refreshed as above; without one, or if that is refused, a new login gives a new one." + early
+	}
 	return "A token is refreshed as above; if that is refused, a new login gives a new one." + early
 }
 
