@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -69,12 +70,47 @@ func TestLed(t *testing.T) {
 	}
 }
 
+// TestLedByItself: an answer does not widen where it may lead: neither by another
+// value for what stands in the host of the login, nor by a part of an address that
+// looks like a domain.
+func TestLedByItself(t *testing.T) {
+	const step = "dialect: x\nhosts: [files.example]\ntoken:\n- POST: https://%s/where\n  json: {name: $username}\n  returns: {host: $host}\n" +
+		"- POST: https://%s/token\n  json: {name: $username, password: $password}\n  returns: {token: $access_token}\ncall: https://%s/v1\n"
+	for _, c := range []struct {
+		first, next string
+		host        string
+		good        bool
+	}{
+		{"$host", "$host", "evil.example", false},
+		{"$host", "$host", "a.files.example", true},
+		{"$host.vendor.example", "$host.vendor.example", "eu", true},
+		{"$host.vendor.example", "$host", "b.vendor.example", true},
+		{"$host.co.uk", "$host.co.uk", "evil", false},
+		{"203.0.113.5", "$host", "203.0.113.5", true},
+		{"203.0.113.5", "$host", "9.9.113.5", false},
+		{"203.0.113.5", "$host", "a.203.0.113.5", false},
+		{"[2001:db8::1]", "$host", "[2001:db8::2]", false},
+	} {
+		d, err := dialect.Parse("x.yaml", fmt.Appendf(nil, step, c.first, c.next, c.next))
+		if err != nil {
+			t.Fatal(c.first, err)
+		}
+		vars := jeton.Vars{"host": c.host, "username": "u", "password": "p-secret"}
+		_, err = d.WriteRequest(t.Context(), d.Login, nil, vars)
+		_, callErr := d.CallURL(nil, vars)
+		if c.good != (err == nil) || c.good != (callErr == nil) {
+			t.Errorf("from %s to %s with %s: %v, %v", c.first, c.next, c.host, err, callErr)
+		}
+	}
+}
+
 // TestRefused: what the loader refuses, each with what to do.
 func TestRefused(t *testing.T) {
 	const post = "dialect: x\ntoken:\n  POST: https://x.example/t\n"
 	const ok = "  returns: {t: $access_token}\n"
 	for file, want := range map[string]string{
 		strings.Replace(led, "hosts: [files.example, $region.regional.example]\n", "", 1):                                       "list where it may lead under hosts",
+		strings.Replace(led, "$region.regional", "$place", 1):                                                                   "an answer binds $place",
 		post + "  json: {a: $sha256($password)$client_id}\n" + ok:                                                               "no text between them",
 		post + "  json: {a: $base64($username$password)}\n" + ok:                                                                "$username and $password have no text between them",
 		post + "  json: {a: $sha3($password)}\n" + ok:                                                                           "there is no function $sha3; did you mean sha1?",

@@ -426,6 +426,12 @@ func (d *Dialect) astray(root yamlnode.Node) error {
 		return n.Errorf("the answer of a login would choose the host ($%s), and could lead credentials astray; list where it may lead under hosts, such as hosts: [example.com]",
 			strings.Join(holes, ", $"))
 	}
+	for _, v := range d.hosts {
+		if i := slices.IndexFunc(v.holes(), d.answered); i >= 0 {
+			n, _ := root.Get("hosts")
+			return n.Errorf("an answer binds $%s, and is not to say itself where it may lead; list fixed hosts, or what an account says", v.holes()[i])
+		}
+	}
 	for _, x := range d.Sequence() {
 		if err := wrong("token", x.url); err != nil {
 			return err

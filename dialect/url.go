@@ -261,26 +261,48 @@ func (d *Dialect) led(u, origin *url.URL, e *env) error {
 	if origin != nil && strings.EqualFold(u.Host, origin.Host) {
 		return nil
 	}
-	var allowed []string
-	first := d.first().url
-	if login, err := first.host.fill(e); err == nil && first.scheme != "" {
-		login = hostname(login)
-		allowed = append(allowed, login)
-		if domain, err := publicsuffix.EffectiveTLDPlusOne(login); err == nil {
-			allowed = append(allowed, domain)
-		}
-	}
+	allowed := d.own(e)
 	for _, v := range d.hosts {
 		if text, err := v.fill(e); err == nil {
 			allowed = append(allowed, strings.TrimPrefix(hostname(text), "*."))
 		}
 	}
 	for _, a := range allowed {
-		if a = strings.ToLower(a); host == a || strings.HasSuffix(host, "."+a) {
+		if a = strings.ToLower(a); a != "" && (host == a || below(host, a)) {
 			return nil
 		}
 	}
 	return errors.New("the vendor's answer leads to a host that is neither the login's nor listed under hosts")
+}
+
+// own returns the host of the login and the domain that it belongs to. Of a host
+// that an answer may have put together, only the domain counts, and that only
+// where it is fixed text: an answer does not say whom to trust.
+func (d *Dialect) own(e *env) []string {
+	first := d.first().url
+	login, err := first.host.fill(e)
+	if err != nil || first.scheme == "" {
+		return nil
+	}
+	login = hostname(login)
+	domain, err := publicsuffix.EffectiveTLDPlusOne(login)
+	whole := err == nil
+	if slices.ContainsFunc(first.host.holes(), d.answered) {
+		end := hostname("x" + first.host[len(first.host)-1].text)
+		if whole && below(strings.ToLower(end), strings.ToLower(domain)) {
+			return []string{domain}
+		}
+		return nil
+	}
+	if whole {
+		return []string{login, domain}
+	}
+	return []string{login}
+}
+
+// below reports whether a host stands below another, which no address does.
+func below(host, other string) bool {
+	return strings.HasSuffix(host, "."+other) && net.ParseIP(other) == nil
 }
 
 func hostname(host string) string {
