@@ -148,11 +148,12 @@ func (d *Dialect) Public(name string) bool {
 	case "client_id", "username", "scope", "token_type", "expires_in", "resource", "tenant_id", "user_id", "grant_type":
 		return true
 	}
-	if _, ok := d.variable(name); ok {
-		return true
+	v, declared := d.variable(name)
+	if secretName(name) && v.Default == "" {
+		return false // wherever it stands; what has a default has it in the dialect
 	}
-	if secretName(name) {
-		return false // wherever it stands
+	if declared {
+		return true
 	}
 	for _, x := range d.Sequence() {
 		if x.url.has(name) {

@@ -105,6 +105,11 @@ func (l *let) open(text string, optional func(string) bool, into *bound) error {
 	return nil
 }
 
+// maxAssertion is for how long a token may be good that the client makes, unless
+// the dialect says that it lives longer: nobody can take one back (RFC 7523
+// section 3 lets a server refuse an exp that is unreasonably far).
+const maxAssertion = 24 * time.Hour
+
 // leeway is by how much clocks may differ.
 const leeway = 5 * time.Minute
 
@@ -124,6 +129,9 @@ func (t *jwtTemplate) prove(text string, e *env) error {
 	exp, ok := numericDate(claims["exp"])
 	if !ok || !e.now.Before(exp) {
 		return errors.New("it has expired")
+	}
+	if _, own := t.claims.field("exp"); !own && exp.After(e.now.Add(max(t.lifetime, maxAssertion)+leeway)) {
+		return errors.New("it is good for too long")
 	}
 	for _, name := range []string{"iat", "nbf"} {
 		at, ok := numericDate(claims[name])
@@ -220,10 +228,10 @@ type Received struct {
 
 	dialect     *Dialect
 	proofs      []proof
-	certificate *pair  // of the client; nil: none is asked for
-	peer        []byte // DER of the certificate that the client has shown; nil: none
-	plain       bool   // the connection has no TLS
-	replay      func(e *env) error
+	certificate *pair                // of the client; nil: none is asked for
+	peer        []byte               // DER of the certificate that the client has shown; nil: none
+	plain       bool                 // the connection has no TLS
+	checks      []func(e *env) error // of all of the message: its signature, and when it was made
 }
 
 // Prove checks what only somebody with an account's own values can: digests,
@@ -260,8 +268,8 @@ func (m *Received) Prove(account jeton.Vars, now time.Time) error {
 	if m.certificate != nil && !(m.WithoutTLS && m.plain) {
 		fail(m.proveCertificate(&env{vars: vars, now: now}))
 	}
-	if m.replay != nil {
-		fail(m.replay(&env{vars: vars, now: now}))
+	for _, check := range m.checks {
+		fail(check(&env{vars: vars, now: now}))
 	}
 	return wrong
 }

@@ -106,10 +106,10 @@ func (d *Dialect) received(x *Exchange, m *message, b *bound) *Received {
 		r.peer = m.r.TLS.PeerCertificates[0].Raw
 	}
 	if len(b.proofs) > 0 {
-		r.replay = func(e *env) error { return d.recent(b.vars, e) }
+		r.checks = append(r.checks, func(e *env) error { return d.recent(b.vars, e) })
 	}
 	if x.sign != nil {
-		r.replay = func(e *env) error { return x.sign.check(r.sent(m.r), m.body, e) }
+		r.checks = append(r.checks, func(e *env) error { return x.sign.check(r.sent(m.r), m.body, e) })
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -47,6 +48,24 @@ func (m *Received) Expiry(bearer jeton.Secret, now time.Time) time.Time {
 	return expiry
 }
 
+// Identity returns what tells a token that [Dialect.Open] took apart from every
+// other one: all of it but what has several forms that prove the same, as a
+// signature by ECDSA has.
+func (m *Received) Identity(bearer jeton.Secret) string {
+	var parts []string
+	for _, p := range m.proofs {
+		text := p.text
+		if p.jwt != nil {
+			text = text[:strings.LastIndexByte(text, '.')+1]
+		}
+		parts = append(parts, text)
+	}
+	if parts == nil {
+		return bearer.Reveal()
+	}
+	return strings.Join(parts, "\x00")
+}
+
 // WholeCall reports whether a call is more than its token and what goes with
 // that: there is no token, or the call is signed, holds a digest, or shows a
 // certificate. Whoever verifies then needs the call; see [Dialect.ReceiveCall].
@@ -80,6 +99,7 @@ func (d *Dialect) ReceiveCall(r *http.Request, body []byte) (*Received, error) {
 		m.Vars[name] = text
 	}
 	m.proofs, m.certificate, m.peer, m.plain = w.proofs, w.certificate, w.peer, w.plain
+	m.checks = append(m.checks, w.checks...)
 	return m, nil
 }
 
@@ -105,6 +125,9 @@ func (d *Dialect) receiveWorn(r *http.Request) (*Received, error) {
 		m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: c.tls, plain: r.TLS == nil}
 		if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 			m.peer = r.TLS.PeerCertificates[0].Raw
+		}
+		if len(b.proofs) > 0 {
+			m.checks = append(m.checks, func(e *env) error { return d.recent(b.vars, e) })
 		}
 		return m, nil
 	}

@@ -174,7 +174,7 @@ func (d *Dialect) ReadSignedCall(r *http.Request, body []byte) (*Received, error
 		return nil, ErrNoCredentials
 	}
 	m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d}
-	m.replay = func(e *env) error { return d.Call.sign.check(m.sent(r), body, e) }
+	m.checks = append(m.checks, func(e *env) error { return d.Call.sign.check(m.sent(r), body, e) })
 	return m, nil
 }
 
@@ -209,7 +209,7 @@ func (d *Dialect) Open(bearer jeton.Secret) (*Received, error) {
 		return nil, &jeton.Error{Code: jeton.InvalidToken, Description: "the token does not have the documented form", Cause: err}
 	}
 	m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d, proofs: b.proofs}
-	m.replay = func(e *env) error { return d.fresh(b.vars, e) }
+	m.checks = append(m.checks, func(e *env) error { return d.fresh(b.vars, e) })
 	return m, nil
 }
 

@@ -80,6 +80,15 @@ func (t *tree) holes() []string {
 	return names
 }
 
+// field returns what an object has under a key.
+func (t *tree) field(key string) (*tree, bool) {
+	i := slices.Index(t.keys, key)
+	if i < 0 {
+		return nil, false
+	}
+	return t.kids[i], true
+}
+
 // needs returns the names that filling the document takes.
 func (t *tree) needs() []string {
 	if t == nil {

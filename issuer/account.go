@@ -175,12 +175,14 @@ func (a *accounts) lookups(d *dialect.Dialect, names []string) []string {
 type presented struct {
 	*dialect.Received
 	names []string // of its variables; lets are not among them
+	room  []string // likewise, also of those that it leaves out
 	grant bool     // a login or what comes before it: an access token in it is that of a step
 }
 
 func (r *Realm) presented(m *dialect.Received) presented {
 	x := m.Exchange
-	return presented{m, r.dialect.Shape(x).Travels, x.Kind == dialect.KindLogin || slices.Contains(r.dialect.Steps, x)}
+	names := r.dialect.Shape(x).Travels
+	return presented{m, names, names, x.Kind == dialect.KindLogin || slices.Contains(r.dialect.Steps, x)}
 }
 
 // meaning chooses among the readings of a message that differ in the meaning of
@@ -292,8 +294,9 @@ func (r *Realm) recognise(ctx context.Context, p presented) (*recognised, error)
 			return nil, err
 		}
 		good := r.holds(c, account, p, open)
+		whole := r.whole(account, p)
 		proven := p.Prove(r.proving(c, account), now) == nil
-		if err == nil && good && proven && !c.Disabled && found.party == nil {
+		if err == nil && good && whole && proven && !c.Disabled && found.party == nil {
 			found.party = &party{client: &c, account: account}
 		}
 	}
@@ -376,6 +379,15 @@ func (r *Realm) holds(c directory.Client, account jeton.Vars, p presented, names
 		good = jeton.NewSecret(want).Equal(jeton.NewSecret(text)) && has && good
 	}
 	return good
+}
+
+// whole reports whether a message presents every secret of an account that it has
+// a place for: a field that may be absent is that for who has nothing to put there.
+func (r *Realm) whole(account jeton.Vars, p presented) bool {
+	return !slices.ContainsFunc(p.room, func(name string) bool {
+		own := name != "access_token" && name != "refresh_token"
+		return own && account[name] != "" && p.Vars[name] == "" && !r.dialect.Public(name)
+	})
 }
 
 // proving returns what a message is proven by: the account, the dialect's

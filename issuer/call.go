@@ -22,7 +22,7 @@ func (r *Realm) verifyMinted(ctx context.Context, bearer jeton.Secret) (*jeton.C
 		return nil, err
 	}
 	expiry := m.Expiry(bearer, time.Now())
-	return r.claims(ctx, presented{Received: m, names: r.dialect.MintShape().Travels}, digest("minted\x00"+bearer.Reveal()), expiry)
+	return r.claims(ctx, presented{Received: m, names: r.dialect.MintShape().Travels, room: r.dialect.MintShape().Travels}, digest("minted\x00"+m.Identity(bearer)), expiry)
 }
 
 // VerifyCall decides about a call that is more than its token: it wears
@@ -39,7 +39,7 @@ func (r *Realm) VerifyCall(ctx context.Context, req *http.Request, body []byte) 
 	if !r.dialect.Tokenless() {
 		return r.verifyWith(ctx, m)
 	}
-	claims, err := r.claims(ctx, presented{Received: m, names: r.calls(m)}, "", time.Time{})
+	claims, err := r.claims(ctx, presented{Received: m, names: r.calls(m), room: r.dialect.CallShape().Travels}, "", time.Time{})
 	return claims, asInvalidToken(err)
 }
 

@@ -1,0 +1,135 @@
+package issuer
+
+import (
+	"crypto/elliptic"
+	"encoding/base64"
+	"math/big"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/sign"
+)
+
+// A call that proves when it was made is not good for ever: whoever sees one must
+// not be able to make it again as long as the token lives.
+func TestOldCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := vendHere(t, construct(t, "digest in calls"))
+		account := v.invented("a")
+		v.admit(account)
+		vars := v.entered(account)
+		for wait, want := range map[time.Duration]int{14 * time.Minute: http.StatusOK, 16 * time.Minute: http.StatusUnauthorized} {
+			status, _ := v.call(vars, func(*http.Request) { time.Sleep(wait) })
+			if status != want {
+				t.Errorf("after %v: status %d, want %d", wait, status, want)
+			}
+		}
+	})
+}
+
+// A secret that some clients have and others have not is demanded of those who
+// have it.
+func TestOptionalSecret(t *testing.T) {
+	d, err := dialect.Parse("test.yaml", []byte(`dialect: x
+vars: {client_secret: ~, tenant_id: ~}
+token:
+  POST: https://a.test/token
+  json: {id: $client_id, secret: $client_secret, tenant: $tenant_id, user: $username}
+  returns: {token: $access_token}
+call: https://a.test
+`))
+	must(t, err)
+	v := vend(t, d, false, nil)
+	guarded := jeton.Vars{"client_id": "guarded", "username": "u", "client_secret": "its-secret", "tenant_id": "acme"}
+	v.admit(guarded)
+	open := jeton.Vars{"client_id": "open", "username": "u2"}
+	v.admit(open)
+	without := func(account jeton.Vars, name string) jeton.Vars {
+		short := account.Clone()
+		delete(short, name)
+		return short
+	}
+	d, err = dialect.Parse("test.yaml", []byte(`dialect: x
+vars: {api_key: ~}
+call: {base: https://a.test, headers: {x-account: $account, x-api-key: $api_key}}
+`))
+	must(t, err)
+	w := vend(t, d, false, nil)
+	w.admit(jeton.Vars{"account": "guarded", "api_key": "its-key"})
+	w.admit(jeton.Vars{"account": "open"})
+	for _, c := range []struct {
+		account jeton.Vars
+		status  int
+	}{
+		{jeton.Vars{"account": "guarded", "api_key": "its-key"}, http.StatusOK},
+		{jeton.Vars{"account": "guarded"}, http.StatusUnauthorized},
+		{jeton.Vars{"account": "open"}, http.StatusOK},
+		{jeton.Vars{"account": "open", "api_key": "its-key"}, http.StatusUnauthorized},
+	} {
+		if status, _ := w.call(c.account, nil); status != c.status {
+			t.Errorf("a call with %d variables as %s: status %d, want %d", len(c.account), c.account["account"], status, c.status)
+		}
+	}
+	for what, c := range map[string]struct {
+		account jeton.Vars
+		good    bool
+	}{
+		"all of it":                {guarded, true},
+		"without the secret":       {without(guarded, "client_secret"), false},
+		"without a setting":        {without(guarded, "tenant_id"), true},
+		"one that has no secret":   {open, true},
+		"a secret that it has not": {jeton.Vars{"client_id": "open", "username": "u2", "client_secret": "its-secret"}, false},
+	} {
+		if got := v.enters(c.account); got != c.good {
+			t.Errorf("%s: gets in %v", what, got)
+		}
+	}
+}
+
+// A token that a client made and that was revoked stays so in every other form of
+// its signature: (r, s) and (r, n-s) are both good for ECDSA.
+func TestRevokedMintedToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := vendHere(t, construct(t, "minted JWT"))
+		account := v.invented("a")
+		v.admit(account)
+		text := v.entered(account)["access_token"]
+		claims, err := v.Verify(t.Context(), jeton.NewSecret(text))
+		must(t, err)
+		must(t, v.endToken(t.Context(), claims.ID, claims.Expiry))
+		i := strings.LastIndexByte(text, '.') + 1
+		b, err := base64.RawURLEncoding.DecodeString(text[i:])
+		must(t, err)
+		s := new(big.Int).SetBytes(b[32:])
+		s.Sub(elliptic.P256().Params().N, s).FillBytes(b[32:])
+		for _, form := range []string{text, text[:i] + base64.RawURLEncoding.EncodeToString(b)} {
+			if _, err := v.Verify(t.Context(), jeton.NewSecret(form)); err == nil {
+				t.Error("a revoked token is good")
+			}
+		}
+		time.Sleep(time.Second)
+		v.mustCall(v.entered(account)) // another one is another token
+	})
+}
+
+// An assertion that is good for years is refused: nobody could take it back.
+func TestAssertionForEver(t *testing.T) {
+	v := vend(t, construct(t, "JWT bearer"), false, nil)
+	account := v.invented("a")
+	v.admit(account)
+	for life, good := range map[time.Duration]bool{10 * time.Minute: true, time.Hour: true, 365 * 24 * time.Hour: false} {
+		text, err := sign.MakeJWT("RS256", account["private_key"], nil, map[string]any{
+			"iss": account["app_id"], "iat": time.Now().Unix(), "exp": time.Now().Add(life).Unix(),
+		})
+		must(t, err)
+		_, err = v.exchange(v.d.Login, account, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+text) })
+		if (err == nil) != good {
+			t.Errorf("good for %v: %v", life, err)
+		}
+	}
+}
