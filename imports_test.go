@@ -66,7 +66,7 @@ var mayImport = map[string]string{ // :: folder -> folders
 	"standin":          ". audit dialect directory guard issuer store",
 	"client":           ".",
 	"console":          ". audit dialect directory issuer store",
-	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialect/learn dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault standin store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
+	"cmd/jeton":        ". audit broker client cmd/jeton/sample console dialect dialect/corpus dialect/law dialect/learn dialects directory guard guard/graphql guard/lint issuer keys limit revocation seal sink sink/aws sink/file sink/gcp sink/redis sink/vault standin store store/etcd store/kubernetes store/postgres store/redis store/sqlite store/vault verify yamlnode",
 	"cmd/jeton/sample": ". guard",
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
 	"github.com/jetonhq/jeton/dialects"
 )
 
@@ -33,6 +34,7 @@ func (a *app) dialectCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "check FILE...",
 			Short: "Say what is wrong with dialect files, if anything",
+			Long:  "Reads dialect files, and writes some of their messages in both directions: what a client\nwrites, a server is to read back, and what was changed on the way is to be refused.",
 			Args:  cobra.MinimumNArgs(1),
 			RunE:  func(c *cobra.Command, args []string) error { return a.checkDialects(named(c), args) },
 		},
@@ -139,6 +141,12 @@ func (a *app) checkDialects(named bool, files []string) error {
 			wrong = append(wrong, err.Error())
 			continue
 		}
+		if broken := inverse(d.Dialect); len(broken) > 0 {
+			for _, v := range broken {
+				wrong = append(wrong, file+": what one side writes the other does not read back: "+v.Error())
+			}
+			continue
+		}
 		a.sayf("%s is good: dialect %s, an account gives %s", file, d.Name, strings.Join(d.LoginVars(), ", "))
 		if d.Verify == nil {
 			a.sayf("%s: note: there is no `verify`, so a token cannot be checked without a call", file)
@@ -149,6 +157,13 @@ func (a *app) checkDialects(named bool, files []string) error {
 	}
 	return nil
 }
+
+// lawRounds is how many messages of each kind are written and read to check a
+// dialect: as many as nobody waits for.
+const lawRounds = 12
+
+// inverse returns where the two directions of a dialect do not agree.
+func inverse(d *dialect.Dialect) []law.Violation { return law.Check(d, lawRounds, 1).Violations }
 
 func (a *app) showDialect(named bool, name string) error {
 	all, err := a.catalogue(named)
