@@ -327,7 +327,7 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 
 // NewToken makes a token of what an answer bound. Its expiry is the earliest
 // of expires_in, expires_at, the exp of a token that is a JWT, and the dialect's
-// lifetime; zero if none of them says. Generation is left to the caller.
+// lifetime, and no later than a century from now; zero if none of them says. Generation is left to the caller.
 func (d *Dialect) NewToken(vars jeton.Vars, now time.Time) *jeton.Token {
 	t := &jeton.Token{
 		AccessToken:  jeton.NewSecret(vars["access_token"]),
@@ -342,7 +342,11 @@ func (d *Dialect) NewToken(vars jeton.Vars, now time.Time) *jeton.Token {
 	if t.Type == "" {
 		t.Type = "Bearer"
 	}
+	latest := now.Add(seconds64(math.MaxFloat64))
 	earliest := func(at time.Time) {
+		if at.After(latest) {
+			at = latest // a record cannot hold every year
+		}
 		if t.Expiry.IsZero() || at.Before(t.Expiry) {
 			t.Expiry = at
 		}

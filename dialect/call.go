@@ -55,6 +55,9 @@ func (c *Call) Headers() []string {
 		if len(way.cookies) > 0 {
 			names = appendNew(names, "Cookie")
 		}
+		if way.sign != nil && way.sign.kind == "aws4" {
+			names = appendNew(names, "X-Amz-Security-Token")
+		}
 	}
 	return names
 }
@@ -70,7 +73,7 @@ func (c *Call) StripQuery(query string) string {
 	}
 	for _, way := range c.ways() {
 		for _, f := range way.query {
-			if len(f.value.holes()) > 0 {
+			if f.value.variable() {
 				query = stripQuery(query, f.name)
 			}
 		}

@@ -213,4 +213,12 @@ func TestStripQuery(t *testing.T) {
 	if got := both.Call.Headers(); !slices.Equal(got, []string{"Authorization", "X-Token"}) {
 		t.Errorf("headers %v: one that another way wears is missing", got)
 	}
+	signed := wearing(t, "call: {base: https://api.x.example, query: {key: $access_token, sum: $sha256($access_token), v: 2}}")
+	if got := signed.Call.StripQuery("a=1&key=x&sum=y&v=2"); got != "a=1&v=2" {
+		t.Errorf("%q: what proves the call goes on", got)
+	}
+	aws4 := wearing(t, "call: {base: https://api.x.example, headers: {x-token: $access_token}, sign: {aws4: {key_id: $key_id, secret: $secret, region: r, service: s, session: $session}}}")
+	if got := aws4.Call.Headers(); !slices.Contains(got, "X-Amz-Security-Token") {
+		t.Errorf("headers %v: the session of temporary credentials is missing", got)
+	}
 }

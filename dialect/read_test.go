@@ -223,6 +223,7 @@ func TestReadResponseRefusals(t *testing.T) {
 
 // TestExpiry: the earliest of what is known counts.
 func TestExpiry(t *testing.T) {
+	const century = 100 * 365 * 24 * time.Hour
 	now := time.Unix(1_800_000_000, 0)
 	jwt := func(claims string) string {
 		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".sig"
@@ -238,6 +239,9 @@ func TestExpiry(t *testing.T) {
 		{"iadvize", jeton.Vars{"access_token": jwt(`{"exp":1800000030}`), "expires_in": "60"}, 30 * time.Second},
 		{"web1on1", jeton.Vars{"access_token": jwt(`{"exp":1900000000}`)}, 24 * time.Hour},
 		{"alvys", jeton.Vars{"access_token": "x"}, 0},
+		{"alvys", jeton.Vars{"access_token": "x", "expires_in": "9e300"}, century},
+		{"alvys", jeton.Vars{"access_token": "x", "expires_at": "9223372036854775807"}, century}, // a year that no record can hold
+		{"alvys", jeton.Vars{"access_token": jwt(`{"exp":1000000000000}`)}, century},
 		{"alvys", jeton.Vars{"access_token": jwt(`{"exp":"soon"}`)}, 0},
 	} {
 		got := load(t, c.dialect).NewToken(c.vars, now).Expiry

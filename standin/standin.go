@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -243,10 +244,12 @@ func (t Tally) clone() Tally {
 }
 
 // control serves the stand-in's own endpoints. They are for programs on this
-// machine: a page in a browser, which sends an Origin, is refused.
+// machine: a page in a browser, which sends an Origin or asks for a name that was
+// made to lead here, is refused.
 func (s *Server) control(w http.ResponseWriter, r *http.Request, path string) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil || !jeton.IsLoopback(host) || r.Header.Get("Origin") != "" {
+	asked := (&url.URL{Host: r.Host}).Hostname()
+	if err != nil || !jeton.IsLoopback(host) || !jeton.IsLoopback(asked) || r.Header.Get("Origin") != "" {
 		http.Error(w, "only programs on this machine may ask", http.StatusForbidden)
 		return
 	}

@@ -204,7 +204,10 @@ func login(t *testing.T, s *standin.Server) (status int, token string, header ht
 func (c control) do(t *testing.T, method, path, body string) (int, string) {
 	t.Helper()
 	r := httptest.NewRequest(method, standin.Control+path, strings.NewReader(body))
-	r.RemoteAddr = c.from
+	r.RemoteAddr, r.Host = c.from, "127.0.0.1:9000"
+	if c.host != "" {
+		r.Host = c.host
+	}
 	if c.origin != "" {
 		r.Header.Set("Origin", c.origin)
 	}
@@ -214,15 +217,15 @@ func (c control) do(t *testing.T, method, path, body string) (int, string) {
 }
 
 type control struct {
-	s            *standin.Server
-	from, origin string
+	s                  *standin.Server
+	from, origin, host string
 }
 
 // TestFaults: each fault does what it says, as often as it says.
 func TestFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStandin(t, "iadvize")
-		c := control{s, "127.0.0.1:9", ""}
+		c := control{s, "127.0.0.1:9", "", ""}
 		set := func(text string) {
 			t.Helper()
 			if code, body := c.do(t, "PUT", "/faults", text); code != 200 {
@@ -284,12 +287,20 @@ func TestFaults(t *testing.T) {
 // TestControl: only this machine's programs may ask, and a wrong fault is told.
 func TestControl(t *testing.T) {
 	s := newStandin(t, "alvys")
-	for _, c := range []control{{s, "192.0.2.1:9", ""}, {s, "127.0.0.1:9", "https://evil.example"}} {
+	for _, c := range []control{
+		{s, "192.0.2.1:9", "", ""}, {s, "127.0.0.1:9", "https://evil.example", ""},
+		{s, "127.0.0.1:9", "", "evil.example:9000"}, {s, "127.0.0.1:9", "", "127.0.0.1.evil.example"}, // a name that leads here is a page's
+	} {
 		if code, _ := c.do(t, "GET", "/counters", ""); code != 403 {
-			t.Errorf("%+v is answered %d", c.from+c.origin, code)
+			t.Errorf("%+v is answered %d", c.from+c.origin+c.host, code)
 		}
 	}
-	here := control{s, "[::1]:9", ""}
+	for _, host := range []string{"localhost:9000", "[::1]:9000", "127.0.0.1"} {
+		if code, _ := (control{s, "127.0.0.1:9", "", host}).do(t, "GET", "/counters", ""); code != 200 {
+			t.Errorf("%s is answered %d", host, code)
+		}
+	}
+	here := control{s, "[::1]:9", "", ""}
 	code, body := here.do(t, "GET", "/counters", "")
 	var got standin.Counters
 	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 {
