@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,8 +15,8 @@ import (
 )
 
 // VarsHeader is the header by which a call through the egress proxy chooses
-// variables that only calls use, form-encoded: "service=events". The vendor
-// does not see it.
+// variables that only calls use, form-encoded: "service=events". It chooses no
+// host, but among those that the dialect lists. The vendor does not see it.
 const VarsHeader = "Jeton-Vars"
 
 // Egress returns the egress proxy: /to/{account}/... is appended to the base
@@ -167,14 +168,13 @@ func chosen(a *Account, text string) (jeton.Vars, error) {
 	if err != nil {
 		return nil, choiceError{VarsHeader + " is not form-encoded"}
 	}
-	vars := jeton.Vars{}
+	vars, free := jeton.Vars{}, a.dialect().FreeVars()
 	for name, list := range values {
-		free := false
-		for _, own := range a.dialect().CallVars() {
-			free = free || own == name
-		}
-		if !free || len(list) != 1 {
-			return nil, choiceError{VarsHeader + " may choose " + strings.Join(a.dialect().CallVars(), ", ")}
+		switch {
+		case len(free) == 0:
+			return nil, choiceError{"calls of this account have nothing to choose; leave out " + VarsHeader}
+		case !slices.Contains(free, name) || len(list) != 1:
+			return nil, choiceError{VarsHeader + " may choose " + strings.Join(free, ", ") + ", each once"}
 		}
 		vars[name] = list[0]
 	}

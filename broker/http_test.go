@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect"
 )
 
 // ask sends one request to a handler as a local program does.
@@ -339,4 +340,34 @@ func TestSource(t *testing.T) {
 		answer.Body.Close()
 		closeBroker(t, b)
 	})
+}
+
+// TestChosenHost: a call may not choose where it goes, whatever the variable is
+// called: what it wears goes there, which callers never see otherwise. Among
+// hosts that the dialect lists it may.
+func TestChosenHost(t *testing.T) {
+	for call, good := range map[string]bool{
+		"{base: $place, headers: {x-api-key: $api_key}}":                  false,
+		"{base: https://$place, headers: {x-api-key: $api_key}}":          false,
+		"{base: https://$place.vendor.test, headers: {x-key: $api_key}}":  false,
+		"{base: https://$region.vendor.test, headers: {x-key: $api_key}}": true,
+		"{base: https://vendor.test/$place, headers: {x-key: $api_key}}":  true,
+		"{base: https://vendor.test, headers: {x-key: $api_key}}":         false,
+	} {
+		d, err := dialect.Parse("own.yaml", []byte("dialect: own\nvars: {region: [eu, us]}\ncall: "+call+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := "place=evil.example"
+		if strings.Contains(call, "$region") {
+			text = "region=us"
+		}
+		vars, err := chosen(&Account{Dialect: d}, text)
+		if good != (err == nil) || good != (len(vars) == 1) {
+			t.Errorf("%s: %v, %v", call, vars, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "place") {
+			t.Errorf("%s: it is offered: %v", call, err)
+		}
+	}
 }

@@ -275,6 +275,21 @@ func (d *Dialect) CallVars() []string {
 	return names
 }
 
+// FreeVars returns those of [Dialect.CallVars] that whoever makes a call may
+// choose. What stands in the host is not free, unless vars lists what there is to
+// choose from: a call takes the token and the account's credentials there.
+func (d *Dialect) FreeVars() []string {
+	base := d.Call.base
+	where := base.host.needs()
+	if base.root != "" {
+		where = append(where, base.root)
+	}
+	return slices.DeleteFunc(d.CallVars(), func(name string) bool {
+		v, _ := d.variable(name)
+		return v.Choice == nil && slices.Contains(d.made(where), name)
+	})
+}
+
 // Certificate returns the certificate with which a client shows itself in an
 // exchange, or nil if it shows none. The error shows no value.
 func (d *Dialect) Certificate(x *Exchange, vars jeton.Vars) (*tls.Certificate, error) {
