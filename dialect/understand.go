@@ -61,8 +61,9 @@ func (d *Dialect) madeOf(v value) bool {
 
 // Understand lays an answer beside what the dialect says of it, for somebody who
 // writes a dialect: first what the dialect has, in its order, then what else
-// came. No value is shown that may be secret: of a text its length is, but for
-// numbers, truth values, and what fills a public variable.
+// came. No value is shown that may be secret: of a text its length is, and of a
+// number that fills a variable that is not public; other numbers are, and truth
+// values.
 func (d *Dialect) Understand(x *Exchange, status int, header http.Header, body []byte) []AnswerField {
 	if status > 299 && status != x.status {
 		return d.refused(body)
@@ -146,7 +147,11 @@ func (d *Dialect) leaf(place string, t *tree, got any) AnswerField {
 		return f
 	}
 	fits := 0
-	f.Got = shown(got, t.kind == treeLiteral || d.shows(t.value))
+	public := t.kind == treeLiteral || d.shows(t.value)
+	f.Got = shown(got, public)
+	if n, ok := got.(json.Number); ok && !public {
+		f.Got = fmt.Sprintf("(number of %d characters)", len(n))
+	}
 	f.Fits = t.read(got, "", reading{optional: func(string) bool { return true }}, newBound(), &fits) == nil
 	return f
 }

@@ -18,7 +18,7 @@ import (
 // a call that is signed, else nil. The claims are to be read, not changed.
 //
 // The error matches [jeton.InvalidToken] if the call is not good, may be
-// [dialect.ErrNoCredentials] or invalid_request, and else means that it could
+// [dialect.ErrNoCredentials], invalid_request or slow_down, and else means that it could
 // not be decided.
 type CallVerifier interface {
 	VerifyCall(ctx context.Context, r *http.Request, body []byte) (*jeton.Claims, error)
@@ -46,7 +46,7 @@ func (g *Guard) verifyCall(r *http.Request) (claims *jeton.Claims, err error) {
 		}
 	}()
 	claims, err = by.VerifyCall(r.Context(), r, body)
-	if e, ok := errors.AsType[*jeton.Error](err); ok && e.Code == jeton.InvalidRequest || errors.Is(err, dialect.ErrNoCredentials) {
+	if e, ok := errors.AsType[*jeton.Error](err); ok && (e.Code == jeton.InvalidRequest || e.Code == jeton.SlowDown) || errors.Is(err, dialect.ErrNoCredentials) {
 		return nil, err
 	}
 	return verified(claims, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/store"
 )
 
@@ -29,7 +30,7 @@ func (r *Realm) verifyMinted(ctx context.Context, bearer jeton.Secret) (*jeton.C
 // credentials of an account, is signed, or shows a certificate. The URL of r is
 // relative to the realm, and body is all of its body. What the token is bound to
 // is compared here. The error is as that of [Realm.Verify], or
-// [dialect.ErrNoCredentials].
+// [dialect.ErrNoCredentials], or slow_down where somebody guesses.
 func (r *Realm) VerifyCall(ctx context.Context, req *http.Request, body []byte) (*jeton.Claims, error) {
 	m, err := r.dialect.ReceiveCall(req, body)
 	if err != nil {
@@ -39,8 +40,25 @@ func (r *Realm) VerifyCall(ctx context.Context, req *http.Request, body []byte) 
 	if !r.dialect.Tokenless() {
 		return r.verifyWith(ctx, m)
 	}
-	claims, err := r.claims(ctx, presented{Received: m, names: r.calls(m), room: r.dialect.CallShape().Travels}, "", time.Time{})
+	p := presented{Received: m, names: r.calls(m), room: r.dialect.CallShape().Travels}
+	guesses := r.limits.calls(r.callers(p), clientIP(req, r.trusted))
+	if err := slowDown(r.limits.limiter.Peek(guesses...)); err != nil {
+		return nil, err
+	}
+	claims, err := r.claims(ctx, p, "", time.Time{})
+	if err != nil && jeton.Refused(err) {
+		r.limits.limiter.Count(guesses...)
+	}
 	return claims, asInvalidToken(err)
+}
+
+// callers returns what a call says about who makes it, as the limits of guessing
+// count it: each value for itself, since nothing tells a name from a password.
+func (r *Realm) callers(p presented) (ids []identity) {
+	for _, name := range r.accounts.lookups(r.dialect, p.names) {
+		ids = append(ids, identity{kind: name, name: digest(directory.Fold(p.Vars[name])), secret: true})
+	}
+	return ids
 }
 
 // calls returns what a call presents beside its token: what it wears, and what

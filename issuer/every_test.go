@@ -113,6 +113,9 @@ func newVendor(t testing.TB, d *dialect.Dialect, origin *url.URL, adjust func(*C
 func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
 	in.URL.Scheme, in.URL.Host, in.Host, in.RemoteAddr = "", "", r.URL.Host, "192.0.2.1:1234"
+	if from := in.Header.Get("X-From"); from != "" {
+		in.RemoteAddr = from
+	}
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}

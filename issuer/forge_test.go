@@ -3,6 +3,7 @@ package issuer
 import (
 	"crypto/elliptic"
 	"encoding/base64"
+	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
@@ -89,6 +90,36 @@ call: {base: https://a.test, headers: {x-account: $account, x-api-key: $api_key}
 			t.Errorf("%s: gets in %v", what, got)
 		}
 	}
+}
+
+// Nobody guesses the password of calls that wear one: wrong ones are limited for
+// each name and network, whatever the right one's are elsewhere.
+func TestGuessedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := dialect.Parse("test.yaml", []byte("dialect: x\ncall: {base: https://a.test, basic: $email:$password}\n"))
+		must(t, err)
+		v := vendHere(t, d)
+		ann, bob := jeton.Vars{"email": "ann@a.test", "password": "right"}, jeton.Vars{"email": "bob@a.test", "password": "right too"}
+		v.admit(ann)
+		v.admit(bob)
+		counts := map[int]int{}
+		for i := range guessRate.Count + 10 {
+			status, _ := v.call(jeton.Vars{"email": "ann@a.test", "password": fmt.Sprint("wrong", i)}, nil)
+			counts[status]++
+		}
+		if counts[http.StatusUnauthorized] != guessRate.Count || counts[http.StatusTooManyRequests] != 10 {
+			t.Errorf("guesses are answered %v", counts)
+		}
+		if status, _ := v.call(ann, nil); status != http.StatusTooManyRequests {
+			t.Errorf("the right password tells itself: status %d", status)
+		}
+		v.mustCall(bob)
+		if status, _ := v.call(ann, func(r *http.Request) { r.Header.Set("X-From", "192.0.2.9:1") }); status != http.StatusOK {
+			t.Errorf("who comes from elsewhere is answered %d", status)
+		}
+		time.Sleep(guessRate.Per)
+		v.mustCall(ann)
+	})
 }
 
 // A token that a client made and that was revoked stays so in every other form of

@@ -107,6 +107,17 @@ func (l *limits) guesses(route string, ids []identity, ip netip.Addr) (rules []l
 	return rules
 }
 
+// calls returns the rules about calls with wrong credentials, each for what the
+// call says about who makes it and the network that it comes from. The dialect's
+// rate is about logins.
+func (l *limits) calls(ids []identity, ip netip.Addr) (rules []limit.Rule) {
+	for _, id := range ids {
+		key := store.Key(l.realm, "call", id.kind, id.name, network(ip))
+		rules = append(rules, limit.Rule{Key: key, Count: guessRate.Count, Per: guessRate.Per})
+	}
+	return rules
+}
+
 // wrong counts a login, or an attempt at another route, whose secrets were
 // wrong.
 func (l *limits) wrong(route string, ids []identity, ip netip.Addr) {
