@@ -17,7 +17,7 @@ import (
 // logins, in tenants, API keys next to passwords, the order of scopes or one token
 // at a time, in whether it is the standard, and in how tokens are signed, how long
 // they live and how often one may log in; and one with tokens that clients make,
-// or with none, whose calls the realm checks for others. Such a one takes a new
+// with none, or with calls that are more than their token, which the realm checks for others. Such a one takes a new
 // realm. The realm then goes on as before. [Realm.Dialect] is the one that the
 // realm was opened with.
 func (s *Server) SetDialect(realm string, d *dialect.Dialect) error {
@@ -47,6 +47,7 @@ func (r *Realm) speaking(d *dialect.Dialect) (*Realm, error) {
 	}{
 		{"has tokens that clients make, or none", d.Login.Method == "" || was.Login.Method == ""},
 		{"differs in whether a token is the cookies of a login", !maps.Equal(cookies(d), r.cookies)},
+		{"has calls that are more than their token", d.WholeCall() || was.WholeCall()},
 		{"differs in whether logins are more than the directory checks", (next.accounts == nil) != (r.accounts == nil)},
 		{"differs in tenants", d.Login.Has("tenant_id") != was.Login.Has("tenant_id")},
 		{"differs in API keys", d.Login.Has("api_key") != was.Login.Has("api_key")},

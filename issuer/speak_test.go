@@ -134,3 +134,22 @@ func TestSetDialectOfCookies(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSetDialectOfWholeCalls: a guard asks the realm that it was opened with about
+// calls that are more than their token, so what is proven of them does not change
+// under way.
+func TestSetDialectOfWholeCalls(t *testing.T) {
+	plain := constructs["digest in calls"]
+	for what, source := range map[string]string{
+		"another digest":  strings.Replace(plain, "$hmac_sha256($client_secret, $created)", "$hmac_sha512($client_secret, $created)", 1),
+		"no digest":       strings.Replace(plain, `, x-sum: "$hmac_sha256($client_secret, $created)"`, "", 1),
+		"the same digest": plain + "\ntitle: Other words",
+	} {
+		v := vend(t, construct(t, "digest in calls"), false, nil)
+		d, err := dialect.Parse("test.yaml", []byte("dialect: x"+source+"\n"))
+		must(t, err)
+		if err := v.direct.(*Server).SetDialect("vendor", d); err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+}
