@@ -133,6 +133,8 @@ func (a *accounts) check(d *dialect.Dialect) error {
 		return errors.New("a token that the client makes names nothing by which its account could be found")
 	case d.Tokenless() && !d.Signs() && len(a.lookups(d, d.CallShape().Travels)) == 0:
 		return errors.New("a call wears nothing by which its account could be found")
+	case !a.secret(d):
+		return errors.New("logins or calls present nothing that is secret: whoever knows a name would be let in")
 	case d.Typ == stepType:
 		return fmt.Errorf("the type %s of access tokens is that of what a step gives; choose another", stepType)
 	}
@@ -152,6 +154,26 @@ func (a *accounts) check(d *dialect.Dialect) error {
 		}
 	}
 	return nil
+}
+
+// secret reports whether there is anything in a login, or in a call where there
+// is none, that not everybody may know.
+func (a *accounts) secret(d *dialect.Dialect) bool {
+	var shapes []dialect.Shape
+	for _, x := range d.Sequence() {
+		shapes = append(shapes, d.Shape(x))
+	}
+	switch {
+	case d.Minted():
+		shapes = append(shapes, d.MintShape())
+	case d.Tokenless():
+		shapes = append(shapes, d.CallShape())
+	}
+	return slices.ContainsFunc(shapes, func(s dialect.Shape) bool {
+		return len(s.Secrets) > 0 || slices.ContainsFunc(s.Travels, func(name string) bool {
+			return !d.Public(name) && (a.given[name] || !a.answered[name])
+		})
+	})
 }
 
 // lookups returns those of names by which an account can be found: what an

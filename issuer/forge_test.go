@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialect/sign"
+	"github.com/jetonhq/jeton/store"
 )
 
 // A call that proves when it was made is not good for ever: whoever sees one must
@@ -161,6 +163,27 @@ func TestAssertionForEver(t *testing.T) {
 		_, err = v.exchange(v.d.Login, account, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+text) })
 		if (err == nil) != good {
 			t.Errorf("good for %v: %v", life, err)
+		}
+	}
+}
+
+// A realm whose logins or calls ask for nothing but names lets everybody in, so
+// there is none.
+func TestNothingSecret(t *testing.T) {
+	for source, good := range map[string]bool{
+		"token: {POST: https://a.test/t, json: {id: $client_id}, returns: {t: $access_token}}":                                                                                                                               false,
+		"token: {POST: https://a.test/t/$account, json: {user: $username}, returns: {t: $access_token}}":                                                                                                                     false,
+		"token:\n- {POST: https://a.test/t, json: {user: $username}, returns: {code: $login_code}}\n- {POST: https://a.test/u, json: {code: $login_code}, returns: {t: $access_token}}":                                      false,
+		"call: {base: https://a.test, query: {user: $username}}":                                                                                                                                                             false,
+		"token: {POST: https://a.test/t, json: {id: $client_id, pin: $pin}, returns: {t: $access_token}}":                                                                                                                    true,
+		"token:\n- {POST: https://a.test/t, json: {user: $username}, returns: {code: $login_code}}\n- {POST: https://a.test/u, json: {code: $login_code, hash: $sha256($login_code$password)}, returns: {t: $access_token}}": true,
+		"call: {base: https://a.test, query: {key: $key}}":                                                                                                                                                                   true,
+	} {
+		d, err := dialect.Parse("test.yaml", []byte("dialect: x\n"+source+"\n"))
+		must(t, err)
+		err = Config{Name: "x", Dialect: d, Store: store.NewMemory(), Audit: audit.NewMemory(), URL: "https://a.test"}.check()
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "nothing that is secret") {
+			t.Errorf("%s: %v", source, err)
 		}
 	}
 }

@@ -17,9 +17,9 @@ import (
 // logins, in tenants, API keys next to passwords, the order of scopes or one token
 // at a time, in whether it is the standard, and in how tokens are signed, how long
 // they live and how often one may log in; and one with tokens that clients make,
-// with none, or with calls that are more than their token, which the realm checks for others. Such a one takes a new
-// realm. The realm then goes on as before. [Realm.Dialect] is the one that the
-// realm was opened with.
+// with none, or with calls that are more than their token, which the realm checks
+// for others. Such a one takes a new realm. The realm then goes on as before.
+// [Realm.Dialect] is the one that the realm was opened with.
 func (s *Server) SetDialect(realm string, d *dialect.Dialect) error {
 	i := slices.IndexFunc(s.mounts, func(m mount) bool { return m.realm.name == realm })
 	if i < 0 {
