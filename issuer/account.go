@@ -133,8 +133,6 @@ func (a *accounts) check(d *dialect.Dialect) error {
 		return errors.New("a token that the client makes names nothing by which its account could be found")
 	case d.Tokenless() && !d.Signs() && len(a.lookups(d, d.CallShape().Travels)) == 0:
 		return errors.New("a call wears nothing by which its account could be found")
-	case !a.secret(d):
-		return errors.New("logins or calls present nothing that is secret: whoever knows a name would be let in")
 	case d.Typ == stepType:
 		return fmt.Errorf("the type %s of access tokens is that of what a step gives; choose another", stepType)
 	}
@@ -152,6 +150,9 @@ func (a *accounts) check(d *dialect.Dialect) error {
 		if len(s.Secrets) > 0 || len(s.Proofs) > 0 {
 			return fmt.Errorf("the step at %s %s is proven by an account, and presents nothing by which that could be found", x.Method, x.Path())
 		}
+	}
+	if !a.secret(d) {
+		return errors.New("logins or calls present nothing that is secret: whoever knows a name would be let in")
 	}
 	return nil
 }
