@@ -139,6 +139,9 @@ func (a *app) tryExchange(ctx context.Context, t *try, x *dialect.Exchange, titl
 	}
 	defer transport.CloseIdleConnections()
 	answer, err := transport.RoundTrip(r) // follows no redirect
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("the vendor did not answer within %v; what it did is unknown", t.timeout)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the vendor could not be reached: %w", jeton.WithoutURL(err))
 	}
