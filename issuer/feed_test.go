@@ -135,7 +135,9 @@ func TestEndsAtOnce(t *testing.T) {
 			m.on.Store(true)
 			must(t, e.end(b, login))
 			faults.Decide(func(op, key string) storetest.Fault {
-				if strings.Contains(key, "/keys") { // of whoever signed
+				// Keys are of whoever signed; and the login's own count may still be on its
+				// way to the feed. Who asks the store about a token asks for more than that.
+				if strings.Contains(key, "/keys") || strings.Contains(key, "/generation/grant/") {
 					return storetest.Healthy
 				}
 				t.Errorf("%s %s for a verification", op, key)
