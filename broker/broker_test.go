@@ -682,10 +682,10 @@ func TestSingleFlight(t *testing.T) {
 		})
 		b := v.broker(storetest.Faulty(slowStore(), faults), newCredentials())
 		readers(t, 1000, func() (*jeton.Token, error) { return b.Token(t.Context(), "a", 0) })
-		if puts != 6 { // lease, two budgets, token, and the budgets again when the login has arrived
+		closeBroker(t, b) // which waits for what is still being written
+		if puts != 6 {    // lease, two budgets, token, and the budgets again when the login has arrived
 			t.Errorf("1000 callers cost %d writes, want 6", puts)
 		}
-		closeBroker(t, b)
 	})
 }
 
