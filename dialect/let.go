@@ -360,7 +360,7 @@ func parseJWT(n yamlnode.Node) (*jwtTemplate, error) {
 		case "jwt":
 			t.claims, err = parseObject(p.Value, "jwt")
 		case "header":
-			t.header, err = parseObject(p.Value, "header")
+			t.header, err = parseJOSEHeader(p.Value)
 		case "key":
 			t.key, err = parseValue(p.Value, "key")
 		case "lifetime":
@@ -381,6 +381,24 @@ func parseJWT(n yamlnode.Node) (*jwtTemplate, error) {
 		return nil, n.Errorf("the key alg is missing: it is one of %s", strings.Join(sign.Algs, ", "))
 	case t.key == nil:
 		return nil, n.Errorf("the key named key is missing: it is the hole with the key, such as $private_key")
+	}
+	return t, nil
+}
+
+// parseJOSEHeader reads a header (RFC 7515 section 4.1) without what is not the
+// file's to say.
+func parseJOSEHeader(n yamlnode.Node) (*tree, error) {
+	t, err := parseObject(n, "header")
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range n.Pairs {
+		switch {
+		case slices.Contains([]string{"alg", "crit", "b64"}, p.Key.Text):
+			return nil, p.Key.Errorf("the header's %s is not for a file to say; alg stands beside jwt", p.Key.Text)
+		case (p.Key.Text == "kid" || p.Key.Text == "typ") && t.kids[i].kind != treeText:
+			return nil, p.Value.Errorf("%s is to be a text", p.Key.Text)
+		}
 	}
 	return t, nil
 }

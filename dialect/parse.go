@@ -400,7 +400,7 @@ func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
 	case "returns":
 		x.returns, err = compileTree(n)
 	case "ok":
-		x.ok, err = compileTree(n)
+		x.ok, err = parseObject(n, "ok")
 	case "status":
 		x.status, err = parseStatus(n)
 	}

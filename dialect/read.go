@@ -46,7 +46,8 @@ func (d *Dialect) exchanges() []*Exchange {
 // ReadRequest finds the exchange that a request belongs to and binds its
 // holes. The URL of r is relative to the realm: what the realm is mounted at
 // is cut off already. The exchange is chosen by shape: path, method, fixed
-// texts and required holes; a message that fits two is refused, unless nothing
+// texts and required holes. Of two paths that fit, the one with more fixed
+// segments is meant; a message that then fits two exchanges is refused, unless nothing
 // but the meaning of a field tells them apart: see [Received]. What was read is
 // not proven yet: see [Received.Prove].
 //
@@ -79,7 +80,8 @@ func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Received, error) {
 		case err != nil && fits > most:
 			most, wrong = fits, err
 		case err != nil:
-		case found == nil:
+		case found != nil && x.url.fixed() < found.Exchange.url.fixed(): // a path that is named is that one's
+		case found == nil || x.url.fixed() > found.Exchange.url.fixed():
 			found = d.received(x, m, b)
 		case x.differs(d, found.Exchange) || found.Exchange.differs(d, x):
 			return nil, jeton.Refuse(jeton.InvalidRequest, "the message has two documented forms at once; send one of them")

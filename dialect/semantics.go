@@ -363,7 +363,31 @@ func (d *Dialect) check(root yamlnode.Node) error {
 	if err := d.ordered(token); err != nil {
 		return err
 	}
+	if err := d.contradictory(root); err != nil {
+		return err
+	}
+	if d.Minted() {
+		s := d.MintShape()
+		if len(s.Secrets) == 0 && !slices.ContainsFunc(s.Travels, func(name string) bool { return !d.Public(name) && d.let(name) == nil }) {
+			n, _ := root.Get("let")
+			return n.Errorf("nothing in $access_token is secret, so anybody could make it")
+		}
+	}
 	return d.ambiguous(root)
+}
+
+// contradictory refuses a variable in a path beside a field of its name in the
+// form that is fixed: a server takes no form that says something else about a
+// variable than the path does.
+func (d *Dialect) contradictory(root yamlnode.Node) error {
+	for _, x := range d.all {
+		for _, f := range x.form {
+			if slices.Contains(x.url.pathHoles(), f.name) && !f.value.variable() {
+				return root.Errorf("the path of the %s at %s has $%s, which its form fixes; write the text into the path", x.Kind, x.Path(), f.name)
+			}
+		}
+	}
+	return nil
 }
 
 // stepAnswers returns what the answers of a login bind.

@@ -143,6 +143,17 @@ func (a address) pathHoles() []string {
 	return names
 }
 
+// fixed returns how many segments of the path are fixed text.
+func (a address) fixed() int {
+	n := 0
+	for _, segment := range a.path {
+		if !segment.variable() {
+			n++
+		}
+	}
+	return n
+}
+
 // under returns the address of a path relative to a base.
 func (a address) under(base address) address {
 	if a.scheme != "" || a.root != "" {
