@@ -377,13 +377,14 @@ func (d *Dialect) check(root yamlnode.Node) error {
 }
 
 // contradictory refuses a variable in a path beside a field of its name in the
-// form that is fixed: a server takes no form that says something else about a
+// form that is something else: a server takes no form that says something else about a
 // variable than the path does.
 func (d *Dialect) contradictory(root yamlnode.Node) error {
 	for _, x := range d.all {
 		for _, f := range x.form {
-			if slices.Contains(x.url.pathHoles(), f.name) && !f.value.variable() {
-				return root.Errorf("the path of the %s at %s has $%s, which its form fixes; write the text into the path", x.Kind, x.Path(), f.name)
+			same := len(f.value) == 1 && f.value[0].hole == f.name
+			if slices.Contains(x.url.pathHoles(), f.name) && !same {
+				return root.Errorf("the path of the %s at %s has $%s, which its form has as something else; give the variable another name", x.Kind, x.Path(), f.name)
 			}
 		}
 	}
