@@ -155,7 +155,7 @@ func (c *checker) forgePlace(x *dialect.Exchange, shape dialect.Shape, w wire, v
 	if slices.Contains(shape.Fresh, place.name) {
 		return // whatever stands there is new each time
 	}
-	if _, field, _ := strings.Cut(place.name, " "); slices.Contains(strings.Split(x.Path(), "/"), "$"+field) {
+	if _, field, _ := strings.Cut(place.name, " "); field != "" && strings.Contains(x.Path(), "$"+field) {
 		return // the path says it too: without the field the message says the same
 	}
 	how, forged, ok := c.forge(w, place)
