@@ -130,6 +130,8 @@ func TestRefused(t *testing.T) {
 		post + "  json: {a: $assertion}\n" + ok + "let: {assertion: {jwt: {iss: $client_id}, alg: RS256, key: $private_key, header: {alg: none}}}\n":                                 "alg stands beside jwt",
 		"dialect: x\ntoken:\n  POST: https://x.example/t\n  ok: true\ncall: https://x.example\n":                                                                                     "ok is to be a mapping",
 		"dialect: x\ntoken:\n  POST: https://x.example/$grant_type\n  form: {grant_type: password, username: $username, password: $password}\ncall: https://x.example\n":             "which its form has as something else",
+		"dialect: x\nlet: {access_token: $client_id.$sha1($nonce$password)}\ncall: https://x.example\n":                                                                              "a digest is made of $nonce(...), which is new each time",
+		"dialect: x\nlet: {n: $nonce(), access_token: $client_id.$sha1($n$password)}\ncall: https://x.example\n":                                                                     "a digest is made of $n, which is new each time",
 		"dialect: x\nlet: {access_token: $client_id.$nonce}\ncall: https://x.example\n":                                                                                              "nothing in $access_token is secret",
 		"dialect: x\ncall: https://x.example\n":                                                                                                                                      "the key token is missing",
 		"dialect: x\ncall: {base: https://x.example, headers: {x: $access_token, y: $api_key}}\n":                                                                                    "nothing makes $access_token",

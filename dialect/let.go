@@ -254,7 +254,7 @@ func (m *Received) Prove(account jeton.Vars, now time.Time) error {
 		}
 	}
 	for _, p := range m.proofs {
-		e := &env{vars: vars, now: now}
+		e := &env{vars: vars, lets: m.dialect.lets, now: now}
 		if p.jwt != nil {
 			fail(p.jwt.prove(p.text, e))
 			continue

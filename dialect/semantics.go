@@ -366,6 +366,9 @@ func (d *Dialect) check(root yamlnode.Node) error {
 	if err := d.contradictory(root); err != nil {
 		return err
 	}
+	if err := d.unknowable(root); err != nil {
+		return err
+	}
 	if d.Minted() {
 		s := d.MintShape()
 		if len(s.Secrets) == 0 && !slices.ContainsFunc(s.Travels, func(name string) bool { return !d.Public(name) && d.let(name) == nil }) {
@@ -374,6 +377,66 @@ func (d *Dialect) check(root yamlnode.Node) error {
 		}
 	}
 	return d.ambiguous(root)
+}
+
+// unknowable refuses a digest over what is new each time and does not travel with
+// it: nobody could make it again.
+func (d *Dialect) unknowable(root yamlnode.Node) error {
+	for _, x := range d.all {
+		if err := d.digested(root, x.Holes(), x.each); err != nil {
+			return err
+		}
+	}
+	call := Exchange{query: d.Call.query, headers: d.Call.headers, cookies: d.Call.cookies, basic: d.Call.basic, bearer: d.Call.bearer}
+	return d.digested(root, call.Holes(), call.each)
+}
+
+// digested is unknowable for one message.
+func (d *Dialect) digested(root yamlnode.Node, holes []string, each func(func(*part, bool))) error {
+	carried := holes
+	for i := 0; i < len(carried); i++ {
+		if l := d.let(carried[i]); l != nil {
+			carried = appendNew(carried, l.binds()...)
+		}
+	}
+	wrong := ""
+	look := func(p *part, digested bool) {
+		if digested && wrong == "" && (p.fn != nil && p.fn.kind == isGenerator || !slices.Contains(carried, p.hole) && d.random(p.hole)) {
+			wrong = p.what()
+		}
+	}
+	each(look)
+	for _, l := range d.lets {
+		if slices.Contains(carried, l.name) {
+			l.each(look)
+		}
+	}
+	if wrong != "" {
+		return root.Errorf("a digest is made of %s, which is new each time and does not travel with it, so nobody could make it again; make it a let, and send that too", wrong)
+	}
+	return nil
+}
+
+// random reports whether a let is new each time.
+func (d *Dialect) random(name string) bool {
+	l := d.let(name)
+	if l == nil {
+		return false
+	}
+	found := l.jwt != nil
+	l.each(func(p *part, _ bool) {
+		found = found || p.fn != nil && p.fn.kind == isGenerator || p.hole != "" && p.hole != name && d.random(p.hole)
+	})
+	return found
+}
+
+// each calls f for every part of the let.
+func (l *let) each(f func(p *part, digested bool)) {
+	l.value.each(f)
+	if l.jwt != nil {
+		l.jwt.claims.each(f)
+		l.jwt.header.each(f)
+	}
 }
 
 // contradictory refuses a variable in a path beside a field of its name in the
