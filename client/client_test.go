@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fleet struct {
 	*broker.Broker
 	server *httptest.Server
-	logins atomic.Int64
+	logins *atomic.Int64
 	asked  atomic.Int64 // requests to the broker, streams included
 	wrong  atomic.Bool  // the vendor refuses the password
 }
@@ -38,11 +38,18 @@ type fleet struct {
 // start starts a broker that serves at a listener, or at any loopback address.
 func start(t *testing.T, l net.Listener) *fleet {
 	t.Helper()
+	return startAt(t, l, new(atomic.Int64))
+}
+
+// startAt starts a broker of a vendor that has seen some logins: the client's
+// stream can make it log in as soon as it listens.
+func startAt(t *testing.T, l net.Listener, logins *atomic.Int64) *fleet {
+	t.Helper()
 	d, err := dialects.Load("iadvize")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := new(fleet)
+	f := &fleet{logins: logins}
 	vendor := roundTripper(func(r *http.Request) (*http.Response, error) {
 		w := httptest.NewRecorder()
 		if f.wrong.Load() {
@@ -155,8 +162,7 @@ func TestBrokerAway(t *testing.T) {
 	if _, err := c.Report(t.Context(), 1); err == nil || strings.Contains(err.Error(), "localhost") {
 		t.Errorf("a report without a broker: %v", err)
 	}
-	second := start(t, listen())
-	second.logins.Store(1)
+	second := startAt(t, listen(), f.logins)
 	token, err := c.Token(t.Context()) // the old one was rejected
 	if err != nil || token.AccessToken.Reveal() != "token-2" {
 		t.Fatalf("%v %v", token, err)
