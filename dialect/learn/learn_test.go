@@ -5,13 +5,10 @@ import (
 	"errors"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
@@ -20,50 +17,24 @@ import (
 )
 
 // TestPages learns a dialect from each paste in testdata, which are in the
-// styles of vendors' pages with invented credentials, and tries it. With
-// UPDATE_SCRIPTS set it writes what it learned into the file.
+// styles of vendors' pages with invented credentials, and tries it.
 func TestPages(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) < 48 {
-		t.Fatalf("only %d pages: %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(file)
+	for _, p := range pages(t, "testdata/*.txtar", 48) {
+		t.Run(p.name(), func(t *testing.T) {
+			d, err := learn.Curl(p.input(), learn.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			parts := map[string]string{}
-			for _, f := range archive.Files {
-				parts[f.Name] = string(f.Data)
-			}
-			d, err := learn.Curl(parts["paste"], learn.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			notes := strings.Join(append(d.Notes, ""), "\n")
-			if os.Getenv("UPDATE_SCRIPTS") != "" {
-				archive.Files = []txtar.File{{Name: "paste", Data: []byte(parts["paste"])}, {Name: "yaml", Data: []byte(strings.TrimPrefix(string(d.YAML()), modeline))}, {Name: "notes", Data: []byte(notes)}}
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if diff := cmp.Diff(modeline+parts["yaml"]+parts["notes"], string(d.YAML())+notes); diff != "" {
-				t.Error(diff)
-			}
-			if err := d.Check(); err != nil {
-				t.Error(err)
-			}
-			for secret := range strings.FieldsSeq(strings.TrimPrefix(string(archive.Comment), "secrets:")) {
-				if !strings.Contains(parts["paste"], secret) || strings.Contains(string(d.YAML())+notes, secret) {
+			p.learned(t, d, "yaml", "notes")
+			out := string(d.YAML()) + lines(d.Notes)
+			for secret := range strings.FieldsSeq(strings.TrimPrefix(string(p.Comment), "secrets:")) {
+				if !strings.Contains(p.input(), secret) || strings.Contains(out, secret) {
 					t.Errorf("the secret %s is not in the paste, or is in what was learned", secret)
 				}
 			}
 		})
 	}
 }
-
-// modeline is what every file begins with; the pages do not have it.
-var modeline = strings.TrimPrefix(learn.Modeline+"\n", "\n")
 
 // TestSeeds holds what is learned from the curl lines of four vendors' pages
 // against the dialects that ship: both send the same login.
@@ -72,11 +43,7 @@ func TestSeeds(t *testing.T) {
 		"client_id": "c-1", "client_secret": "s&=+ 1", "scope": ""}
 	for _, name := range []string{"altrata", "alvys", "iadvize", "web1on1"} {
 		t.Run(name, func(t *testing.T) {
-			archive, err := txtar.ParseFile("testdata/" + name + ".txtar")
-			if err != nil {
-				t.Fatal(err)
-			}
-			draft, err := learn.Curl(string(archive.Files[0].Data), learn.Options{})
+			draft, err := learn.Curl(readPage(t, "testdata/"+name+".txtar").input(), learn.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,17 +165,9 @@ func TestQuestions(t *testing.T) {
 // is accepted becomes a file that sends the pasted login.
 func FuzzCurl(f *testing.F) {
 	const secret = "S3cr3t+Zq9/xW2=Kd7"
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for i, file := range files {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add("", strings.TrimPrefix(string(archive.Files[0].Data), "curl"), uint8(i))
-		f.Add(string(archive.Files[0].Data), "", uint8(i))
+	for i, p := range pages(f, "testdata/*.txtar", 48) {
+		f.Add("", strings.TrimPrefix(p.input(), "curl"), uint8(i))
+		f.Add(p.input(), "", uint8(i))
 	}
 	f.Fuzz(func(t *testing.T, before, after string, place uint8) {
 		places := []string{

@@ -1,49 +1,21 @@
 package learn_test
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/jetonhq/jeton/dialect/learn"
 )
 
-// TestOpenAPI learns from the documents in testdata/openapi. With
-// UPDATE_SCRIPTS set it writes what it learned into the file.
+// TestOpenAPI learns from the documents in testdata/openapi.
 func TestOpenAPI(t *testing.T) {
-	files, err := filepath.Glob("testdata/openapi/*.txtar")
-	if err != nil || len(files) < 6 {
-		t.Fatalf("only %d documents: %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(file)
+	for _, p := range pages(t, "testdata/openapi/*.txtar", 6) {
+		t.Run(p.name(), func(t *testing.T) {
+			d, err := learn.OpenAPI([]byte(p.input()), learn.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			parts := map[string]string{}
-			for _, f := range archive.Files {
-				parts[f.Name] = string(f.Data)
-			}
-			d, err := learn.OpenAPI([]byte(parts["document"]), learn.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if os.Getenv("UPDATE_SCRIPTS") != "" {
-				archive.Files = []txtar.File{{Name: "document", Data: []byte(parts["document"])}, {Name: "yaml", Data: []byte(strings.TrimPrefix(string(d.YAML()), modeline))}}
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if diff := cmp.Diff(modeline+parts["yaml"], string(d.YAML())); diff != "" {
-				t.Error(diff)
-			}
-			if err := d.Check(); err != nil {
-				t.Error(err)
-			}
+			p.learned(t, d, "yaml")
 			if strings.Contains(string(d.YAML()), "Ann-pass-77") {
 				t.Error("an example's password is in the file")
 			}
@@ -54,16 +26,8 @@ func TestOpenAPI(t *testing.T) {
 // FuzzOpenAPI: whatever a document holds, reading it ends without a panic, and
 // what is learned is a dialect or says why not.
 func FuzzOpenAPI(f *testing.F) {
-	files, err := filepath.Glob("testdata/openapi/*.txtar")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, file := range files {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(archive.Files[0].Data)
+	for _, p := range pages(f, "testdata/openapi/*.txtar", 6) {
+		f.Add([]byte(p.input()))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		d, err := learn.OpenAPI(src, learn.Options{})
