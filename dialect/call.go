@@ -17,14 +17,8 @@ import (
 
 // A Call says how an API call wears the token.
 type Call struct {
-	base    address
-	query   []field
-	headers []field
-	cookies []field
-	basic   *pair
-	bearer  value
-	sign    *signer // of the whole call; nil: none
-	tls     *pair   // the client's certificate and its key; nil: none
+	base address
+	wearing
 
 	once  bool // something is made for each call
 	whole bool // more is to be proven about a call than its token
@@ -35,12 +29,7 @@ type Call struct {
 }
 
 // holes returns the names that a call needs: of its URL and of what it wears.
-func (c *Call) holes() []string { return appendNew(c.base.holes(), c.wornHoles()...) }
-
-func (c *Call) wornHoles() []string {
-	x := Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer, sign: c.sign, tls: c.tls}
-	return x.needs()
-}
+func (c *Call) holes() []string { return appendNew(c.base.holes(), c.needs()...) }
 
 // Headers returns the names of the headers in which a call can carry
 // credentials, in whichever way it wears them; Authorization is the first.
@@ -103,38 +92,42 @@ func (d *Dialect) CallURL(origin *url.URL, vars jeton.Vars) (*url.URL, error) {
 
 // FoldHeader makes header names equal that some receiver takes for one: CGI and
 // its heirs read X-Api-Key, x_api_key and X.Api.Key as the same.
-func FoldHeader(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
-			return r
+func FoldHeader(name string) string { return string(AppendFolded(nil, name)) }
+
+// AppendFolded appends to b what [FoldHeader] makes of a name.
+func AppendFolded(b []byte, name string) []byte {
+	for _, r := range name {
+		if r >= utf8.RuneSelf {
+			r = '-'
 		}
-		return '-'
-	}, name)
+		b = append(b, foldByte(byte(r)))
+	}
+	return b
 }
 
-// foldsTo reports whether FoldHeader(name) is folded. It runs for every header
-// of every call.
-func foldsTo(name, folded string) bool {
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case c >= utf8.RuneSelf:
-			return FoldHeader(name) == folded
-		case i >= len(folded):
-			return false
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case !('a' <= c && c <= 'z' || '0' <= c && c <= '9'):
-			c = '-'
+// foldByte is [FoldHeader] for one character of ASCII.
+func foldByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
+}
+
+// SameHeader reports whether two names are the same to [FoldHeader]. It
+// allocates nothing for names of ASCII: it runs for every header of every call.
+func SameHeader(a, b string) bool {
+	for i := range min(len(a), len(b)) {
+		if a[i] >= utf8.RuneSelf || b[i] >= utf8.RuneSelf {
+			return FoldHeader(a) == FoldHeader(b)
 		}
-		if c != folded[i] {
-			return false
+		if foldByte(a[i]) != foldByte(b[i]) {
+			return false // as nearly always
 		}
 	}
-	return len(name) == len(folded)
+	return len(a) == len(b)
 }
 
 // WriteCall makes r wear the token: vars holds access_token and whatever else
@@ -177,7 +170,7 @@ func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
 	}
 	c := d.Call
 	like := &http.Request{Header: http.Header{}}
-	if err := d.writeHeaders(like, worn{c.headers, c.cookies, c.basic, c.bearer}, e); err != nil {
+	if err := d.writeHeaders(like, &c.wearing, e); err != nil {
 		return nil, fmt.Errorf("dialect: %s: write a call: %w", d.Name, err)
 	}
 	w := &Worn{query: c.query, once: c.once}
@@ -198,7 +191,7 @@ func (d *Dialect) Wear(vars jeton.Vars) (*Worn, error) {
 // Write makes r wear the token, as [Dialect.WriteCall] does.
 func (w *Worn) Write(r *http.Request) {
 	for name := range r.Header {
-		if slices.ContainsFunc(w.drop, func(own string) bool { return foldsTo(name, own) }) {
+		if slices.ContainsFunc(w.drop, func(own string) bool { return SameHeader(name, own) }) {
 			delete(r.Header, name)
 		}
 	}

@@ -248,7 +248,7 @@ func (d *Dialect) loginNeeds() []string {
 		return d.made([]string{"access_token"})
 	}
 	if d.Login.Method == "" {
-		return d.made(d.Call.wornHoles())
+		return d.made(d.Call.needs())
 	}
 	var names, answered []string
 	for _, x := range d.Sequence() {

@@ -35,15 +35,29 @@ type Exchange struct {
 	Grant  jeton.Grant // what a login or a refresh presents
 	Method string
 
-	url     address
+	url address
+	wearing
+	content
+
+	plain  bool // the answer is that of RFC 6749 section 5.1
+	status int  // of the answer; zero: 200
+	returned
+	ok *tree // literals that must hold for a 200 to mean yes
+}
+
+// A wearing is where variables stand in a request beside its path and its body.
+type wearing struct {
 	query   []field
 	headers []field
 	cookies []field
 	basic   *pair
 	bearer  value
-	sign    *signer
-	tls     *pair // the client's certificate and its key
+	sign    *signer // of all of the request; nil: none
+	tls     *pair   // the client's certificate and its key; nil: none
+}
 
+// A content is the body of a request.
+type content struct {
 	body bodyKind
 	form []field
 	json *tree
@@ -54,14 +68,14 @@ type Exchange struct {
 	// section 2.3.1 says: a client writes them into the form, a server also
 	// takes them by Basic.
 	clientAuth bool
+}
 
-	plain          bool // the answer is that of RFC 6749 section 5.1
-	status         int  // of the answer; zero: 200
+// A returned is where variables stand in an answer.
+type returned struct {
 	returns        *tree
 	returnsXML     *tree
 	returnsHeaders []field
 	setCookie      []field
-	ok             *tree // literals that must hold for a 200 to mean yes
 }
 
 type bodyKind int
@@ -90,18 +104,21 @@ func (x *Exchange) Has(hole string) bool { return slices.Contains(x.Holes(), hol
 func (x *Exchange) Returns(hole string) bool { return slices.Contains(x.answerHoles(), hole) }
 
 // answerHoles returns the names that reading the answer binds.
-func (x *Exchange) answerHoles() []string {
-	names := appendNew(x.returns.holes(), x.returnsXML.holes()...)
-	for _, f := range slices.Concat(x.returnsHeaders, x.setCookie) {
+func (r *returned) answerHoles() []string {
+	names := appendNew(r.returns.holes(), r.returnsXML.holes()...)
+	for _, f := range slices.Concat(r.returnsHeaders, r.setCookie) {
 		names = appendNew(names, f.value.holes()...)
 	}
 	return names
 }
 
-// Answers reports whether the dialect says what the answer holds.
-func (x *Exchange) Answers() bool {
-	return x.returns != nil || x.ok != nil || x.returnsXML != nil || x.returnsHeaders != nil || x.setCookie != nil
+// said reports whether the dialect says where variables stand in the answer.
+func (r *returned) said() bool {
+	return r.returns != nil || r.returnsXML != nil || r.returnsHeaders != nil || r.setCookie != nil
 }
+
+// Answers reports whether the dialect says what the answer holds.
+func (x *Exchange) Answers() bool { return x.ok != nil || x.said() }
 
 // Wears reports whether the request carries an access token as its bearer.
 func (x *Exchange) Wears() bool { return x.bearer.has("access_token") }
@@ -115,13 +132,7 @@ func (x *Exchange) Path() string { return address{path: x.url.path}.String() }
 // Holes returns the names of the request's holes, but for those that stand
 // only in the host: a server does not read its own name.
 func (x *Exchange) Holes() []string {
-	names := appendNew(nil, x.url.pathHoles()...)
-	x.each(func(p *part, digested bool) {
-		if p.hole != "" && !digested {
-			names = appendNew(names, p.hole)
-		}
-	})
-	return names
+	return appendNew(appendNew(nil, x.url.pathHoles()...), bindsOf(x.each)...)
 }
 
 // allHoles is Holes with those of the host.
@@ -129,35 +140,56 @@ func (x *Exchange) allHoles() []string { return appendNew(x.Holes(), x.url.holes
 
 // each calls f for every part of the request but for those of its URL.
 func (x *Exchange) each(f func(p *part, digested bool)) {
-	for _, field := range slices.Concat(x.query, x.headers, x.cookies, x.form) {
+	x.wearing.each(f)
+	for _, field := range x.form {
 		field.value.each(f)
 	}
-	if x.basic != nil {
-		x.basic.user.each(f)
-		x.basic.password.each(f)
-	}
-	x.bearer.each(f)
 	x.json.each(f)
 	x.xml.each(f)
 	x.text.each(f)
 }
 
+// each calls f for every part that stands in the request itself.
+func (w *wearing) each(f func(p *part, digested bool)) {
+	for _, field := range slices.Concat(w.query, w.headers, w.cookies) {
+		field.value.each(f)
+	}
+	if w.basic != nil {
+		w.basic.user.each(f)
+		w.basic.password.each(f)
+	}
+	w.bearer.each(f)
+}
+
 // needs returns the names that writing the request takes; lets are among them.
 func (x *Exchange) needs() []string {
 	names := appendNew(nil, x.url.pathNeeds()...)
-	x.each(func(p *part, _ bool) {
-		if p.hole != "" {
-			names = appendNew(names, p.hole)
-		}
-	})
+	names = appendNew(names, needsOf(x.each)...)
 	names = appendNew(names, x.url.host.needs()...)
 	if x.url.root != "" {
 		names = appendNew(names, x.url.root)
 	}
-	if x.tls != nil {
-		names = appendNew(names, append(x.tls.user.needs(), x.tls.password.needs()...)...)
+	return appendNew(names, x.proves()...)
+}
+
+// wears reports whether anything stands there.
+func (w *wearing) wears() bool {
+	return w.query != nil || w.headers != nil || w.cookies != nil || w.basic != nil || w.bearer != nil || w.sign != nil || w.tls != nil
+}
+
+// needs returns the names that wearing it takes.
+func (w *wearing) needs() []string { return appendNew(needsOf(w.each), w.proves()...) }
+
+// binds returns the names that reading it binds.
+func (w *wearing) binds() []string { return bindsOf(w.each) }
+
+// proves returns the names that the certificate and the signature take.
+func (w *wearing) proves() []string {
+	var names []string
+	if w.tls != nil {
+		names = appendNew(w.tls.user.needs(), w.tls.password.needs()...)
 	}
-	return appendNew(names, x.sign.needs()...)
+	return appendNew(names, w.sign.needs()...)
 }
 
 // WriteRequest fills the request of an exchange. An origin, if not nil,
@@ -218,7 +250,7 @@ func (d *Dialect) writeRequest(ctx context.Context, x *Exchange, origin *url.URL
 	if x.returnsXML != nil {
 		r.Header.Set("Accept", "application/xml")
 	}
-	if err := d.writeHeaders(r, worn{x.headers, x.cookies, x.basic, x.bearer}, e); err != nil {
+	if err := d.writeHeaders(r, &x.wearing, e); err != nil {
 		return nil, err
 	}
 	if x.sign != nil {
@@ -250,15 +282,8 @@ func (d *Dialect) writeBody(x *Exchange, e *env) (body, contentType string, err 
 	return "", "", nil
 }
 
-// worn are the parts of a request in which its headers carry credentials.
-type worn struct {
-	headers, cookies []field
-	basic            *pair
-	bearer           value
-}
-
 // writeHeaders fills the headers in which a request carries credentials.
-func (d *Dialect) writeHeaders(r *http.Request, w worn, e *env) error {
+func (d *Dialect) writeHeaders(r *http.Request, w *wearing, e *env) error {
 	err := filled(w.headers, e, d.optional, func(f field, text string) error {
 		if !headerSafe(text) {
 			return fmt.Errorf("$%s holds a character that the header %s cannot carry", strings.Join(f.value.needs(), ", $"), f.name)

@@ -237,9 +237,9 @@ type Received struct {
 // Prove checks what only somebody with an account's own values can: digests,
 // signatures, and that the client has shown its certificate. account has the
 // variables of the account that the request claims to be from; a key in it may
-// be the public one. The error is a [*jeton.Error]: invalid_client, or
-// invalid_request if the account lacks a variable that the dialect is proven by.
-// It shows no value. The time that it takes does not tell which proof failed.
+// be the public one. The error is a [*jeton.Error] with the code invalid_client,
+// also where the account lacks a variable that the dialect is proven by. It
+// shows no value. The time that it takes does not tell which proof failed.
 func (m *Received) Prove(account jeton.Vars, now time.Time) error {
 	vars := account.Clone()
 	for name, text := range m.Vars {

@@ -2,7 +2,6 @@ package dialect
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -205,15 +204,20 @@ func parseLogin(n yamlnode.Node, only bool) (*Exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	if x.body == bodyNone && x.query == nil && x.Method == "POST" && x.bearer == nil {
+	if x.asStandard() {
 		standardLogin(x)
 	}
-	if !x.Answers() || only && x.ok != nil && x.returns == nil && x.returnsXML == nil && x.returnsHeaders == nil && x.setCookie == nil {
+	if !x.Answers() || only && x.ok != nil && !x.said() {
 		x.returns = standardReturns()
 		x.plain = x.ok == nil && x.status == 0
 	}
 	x.Grant = loginGrant(x)
 	return x, nil
+}
+
+// asStandard reports whether a request leaves its body to RFC 6749.
+func (x *Exchange) asStandard() bool {
+	return x.Method == "POST" && x.body == bodyNone && x.query == nil && x.bearer == nil
 }
 
 // standard reports whether a login is RFC 6749 section 4.4 with nothing changed
@@ -264,9 +268,9 @@ func parseRefresh(d *Dialect, root yamlnode.Node) error {
 			return err
 		}
 		if !x.Answers() {
-			x.returns, x.returnsXML, x.returnsHeaders, x.setCookie = d.Login.returns, d.Login.returnsXML, d.Login.returnsHeaders, d.Login.setCookie
+			x.returned = d.Login.returned
 		}
-		if x.body == bodyNone && x.query == nil && x.Method == "POST" && x.bearer == nil {
+		if x.asStandard() {
 			standard := standardRefresh(d.Login)
 			x.body, x.form, x.clientAuth = bodyForm, standard.form, standard.clientAuth && x.basic == nil
 		}
@@ -274,364 +278,6 @@ func parseRefresh(d *Dialect, root yamlnode.Node) error {
 			return item.Errorf("nothing makes $access_token: the answer under returns is to have it where the token stands")
 		}
 		d.Refresh = append(d.Refresh, x)
-	}
-	return nil
-}
-
-var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
-
-var exchangeKeys = append(slices.Clone(methods), "when", "query", "headers", "cookies", "basic", "bearer", "form", "json", "xml", "text", "tls", "sign",
-	"returns", "returns_xml", "returns_headers", "set_cookie", "ok", "status")
-
-// parseExchange reads an exchange into x, which holds what an absent key
-// means. A text is the URL of a POST.
-func parseExchange(n yamlnode.Node, x *Exchange) (*Exchange, error) {
-	if n.Kind == yamlnode.Text {
-		a, err := compileAddress(n.Text)
-		if err != nil {
-			return nil, n.Errorf("%v", err)
-		}
-		x.Method, x.url = "POST", a
-		return x, nil
-	}
-	if err := n.Want("an exchange", yamlnode.Map); err != nil {
-		return nil, err
-	}
-	keys := exchangeKeys
-	if x.Kind != KindRefresh {
-		keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "when" })
-	}
-	if err := n.Only(keys...); err != nil {
-		return nil, err
-	}
-	for _, p := range n.Pairs {
-		if err := parseExchangeKey(p.Key, p.Value, x); err != nil {
-			return nil, err
-		}
-	}
-	if x.Method == "" {
-		return nil, n.Errorf("an exchange is to have a method: GET, POST, PUT, PATCH or DELETE, and its URL")
-	}
-	if x.Method == "GET" && x.body != bodyNone {
-		return nil, n.Errorf("a GET has no body; use query")
-	}
-	return x, onceEach(n, worn{x.headers, x.cookies, x.basic, x.bearer})
-}
-
-// onceEach refuses two values for one header: the second would be written over
-// the first.
-func onceEach(n yamlnode.Node, w worn) error {
-	seen := map[string]bool{}
-	names := make([]string, 0, len(w.headers)+3)
-	for _, f := range w.headers {
-		names = append(names, http.CanonicalHeaderKey(f.name))
-	}
-	if w.basic != nil {
-		names = append(names, "Authorization")
-	}
-	if w.bearer != nil {
-		names = append(names, "Authorization")
-	}
-	if w.cookies != nil {
-		names = append(names, "Cookie")
-	}
-	for _, name := range names {
-		if seen[name] {
-			return n.Errorf("the header %s has two values here: headers, basic, bearer and cookies are to give it one", name)
-		}
-		seen[name] = true
-	}
-	return nil
-}
-
-func parseExchangeKey(key, n yamlnode.Node, x *Exchange) (err error) {
-	switch key.Text {
-	case "GET", "POST", "PUT", "PATCH", "DELETE":
-		if x.Method != "" {
-			return key.Errorf("the exchange has a method already")
-		}
-		x.Method = key.Text
-		if n.Kind == yamlnode.Null && (len(x.url.path) > 0 || x.url.root != "") {
-			return nil // the token's
-		}
-		if err := n.Want(key.Text, yamlnode.Text); err != nil {
-			return err
-		}
-		if x.url, err = compileAddress(n.Text); err != nil {
-			return n.Errorf("%v", err)
-		}
-	case "when":
-		if n.Text != "valid" && n.Text != "expired" {
-			return n.Errorf("when is to be valid or expired")
-		}
-		x.When = n.Text
-	case "query":
-		x.query, err = parseFields(n, "query")
-	case "headers":
-		x.headers, err = parseFields(n, "headers")
-	case "cookies":
-		x.cookies, err = parseCookies(n, "cookies")
-	case "xml":
-		x.xml, err = parseXMLTree(n, "xml")
-		err = oneBody(key, x, bodyXML, err)
-	case "text":
-		x.text, err = parseValue(n, "text")
-		err = oneBody(key, x, bodyText, err)
-	case "tls":
-		x.tls, err = parseTLS(n)
-	case "sign":
-		x.sign, err = parseSigner(n)
-	case "returns_xml":
-		x.returnsXML, err = parseXMLTree(n, "returns_xml")
-	case "returns_headers":
-		x.returnsHeaders, err = parseFields(n, "returns_headers")
-	case "set_cookie":
-		x.setCookie, err = parseCookies(n, "set_cookie")
-	case "form":
-		x.form, err = parseFields(n, "form")
-		err = oneBody(key, x, bodyForm, err)
-	case "json":
-		x.json, err = compileTree(n)
-		err = oneBody(key, x, bodyJSON, err)
-	case "basic":
-		x.basic, err = parsePair(n)
-	case "bearer":
-		x.bearer, err = parseValue(n, "bearer")
-	case "returns":
-		x.returns, err = compileTree(n)
-	case "ok":
-		x.ok, err = parseObject(n, "ok")
-	case "status":
-		x.status, err = parseStatus(n)
-	}
-	return err
-}
-
-func oneBody(key yamlnode.Node, x *Exchange, kind bodyKind, err error) error {
-	if err == nil && x.body != bodyNone {
-		return key.Errorf("the exchange has a body already; a request has one of form, json, xml and text")
-	}
-	x.body = kind
-	return err
-}
-
-func parseStatus(n yamlnode.Node) (int, error) {
-	status, err := strconv.Atoi(n.Text)
-	if n.Kind != yamlnode.Number || err != nil || status < 200 || status > 599 {
-		return 0, n.Errorf("a status is to be a number from 200 to 599")
-	}
-	return status, nil
-}
-
-func parseValue(n yamlnode.Node, what string) (value, error) {
-	if err := n.Want(what, yamlnode.Text, yamlnode.Number, yamlnode.Bool); err != nil {
-		return nil, err
-	}
-	v, err := compile(n.Text)
-	if err != nil {
-		return nil, n.Errorf("%v", err)
-	}
-	return v, nil
-}
-
-// parseCookies reads cookies by name, or one hole that stands for all of them.
-func parseCookies(n yamlnode.Node, what string) ([]field, error) {
-	if n.Kind != yamlnode.Text {
-		return parseFields(n, what)
-	}
-	v, err := parseValue(n, what)
-	if err == nil && (len(v) != 1 || v[0].hole == "") {
-		err = n.Errorf("%s is to be a mapping of names, or one hole that stands for every cookie", what)
-	}
-	return []field{{every, v}}, err
-}
-
-// every is the name of the field that stands for every cookie: name=value pairs,
-// as they stand in the header Cookie.
-const every = ""
-
-func parseFields(n yamlnode.Node, what string) ([]field, error) {
-	if err := n.Want(what, yamlnode.Map); err != nil {
-		return nil, err
-	}
-	var list []field
-	for _, p := range n.Pairs {
-		v, err := parseValue(p.Value, what+"."+p.Key.Text)
-		if err != nil {
-			return nil, err
-		}
-		if len(v) == 0 {
-			return nil, p.Value.Errorf("an empty value counts as absent; leave the field out")
-		}
-		if (strings.HasSuffix(what, "headers") || strings.Contains(what, "cookie")) && (p.Key.Text == "" || strings.ContainsFunc(p.Key.Text, notTokenChar)) {
-			return nil, p.Key.Errorf("this is not the name of a header or a cookie")
-		}
-		if strings.HasSuffix(what, "headers") && slices.Contains(framing, http.CanonicalHeaderKey(p.Key.Text)) {
-			return nil, p.Key.Errorf("this header says how a message travels, and HTTP itself writes it")
-		}
-		list = append(list, field{p.Key.Text, v})
-	}
-	return list, nil
-}
-
-// framing are headers that a dialect cannot write.
-var framing = []string{"Connection", "Content-Length", "Host", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
-
-// notTokenChar is the complement of RFC 9110 section 5.6.2.
-func notTokenChar(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-}
-
-func parsePair(n yamlnode.Node) (*pair, error) {
-	if err := n.Want("basic", yamlnode.Text); err != nil {
-		return nil, err
-	}
-	user, password, ok := cutPair(n.Text)
-	if !ok {
-		return nil, n.Errorf("basic is to be name:password, each with its hole, for example $client_id:$client_secret")
-	}
-	u, err := compile(user)
-	if err == nil {
-		var p value
-		if p, err = compile(password); err == nil {
-			return &pair{u, p}, nil
-		}
-	}
-	return nil, n.Errorf("%v", err)
-}
-
-// cutPair cuts at the first colon that does not stand in the arguments of a call.
-func cutPair(s string) (user, password string, ok bool) {
-	depth := 0
-	for i := range len(s) {
-		switch {
-		case s[i] == '(' && (depth > 0 || callAt(s, i)):
-			depth++
-		case s[i] == ')' && depth > 0:
-			depth--
-		case s[i] == ':' && depth == 0:
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
-}
-
-// parseTLS reads with which certificate, and its key, the client shows itself.
-func parseTLS(n yamlnode.Node) (*pair, error) {
-	if err := n.Want("tls", yamlnode.Map); err != nil {
-		return nil, err
-	}
-	if err := n.Only("cert", "key"); err != nil {
-		return nil, err
-	}
-	cert, _ := n.Get("cert")
-	key, _ := n.Get("key")
-	c, err := parseValue(cert, "tls.cert")
-	if err != nil {
-		return nil, err
-	}
-	k, err := parseValue(key, "tls.key")
-	return &pair{c, k}, err
-}
-
-func parseCall(d *Dialect, root yamlnode.Node) error {
-	d.Call = &Call{base: address{scheme: d.Login.url.scheme, host: d.Login.url.host}}
-	n, ok := root.Get("call")
-	if ok {
-		if err := parseCallNode(n, d.Call, "base", "headers", "query", "cookies", "basic", "bearer", "sign", "tls", "accept"); err != nil {
-			return err
-		}
-		if list, ok := n.Get("accept"); ok {
-			if err := list.Want("accept", yamlnode.List); err != nil {
-				return err
-			}
-			for _, item := range list.Items {
-				other := &Call{}
-				if err := parseCallNode(item, other, "headers", "query", "cookies", "basic", "bearer"); err != nil {
-					return err
-				}
-				wear(other)
-				for _, f := range d.Call.headers {
-					if !f.value.has("access_token") {
-						other.headers = append(other.headers, f)
-					}
-				}
-				if err := onceEach(item, worn{other.headers, other.cookies, other.basic, other.bearer}); err != nil {
-					return err
-				}
-				d.Call.accept = append(d.Call.accept, other)
-			}
-		}
-	}
-	if d.Login.Method == "" && d.let("access_token") == nil {
-		return d.parseTokenless(root)
-	}
-	wear(d.Call)
-	if !ok {
-		n = root
-	}
-	return onceEach(n, worn{d.Call.headers, d.Call.cookies, d.Call.basic, d.Call.bearer})
-}
-
-// parseTokenless is for vendors whose calls wear credentials of the account, or
-// a signature, and no token.
-func (d *Dialect) parseTokenless(root yamlnode.Node) error {
-	if n, ok := root.Get("call"); ok && (d.Call.sign != nil || d.Call.tls != nil) || len(d.Call.wornHoles()) > 0 {
-		if slices.Contains(d.Call.holes(), "access_token") {
-			return n.Errorf("nothing makes $access_token: token, or let, is to")
-		}
-		return nil
-	}
-	return root.Errorf("the key token is missing: it is the URL of the token endpoint, or the exchange there")
-}
-
-// wear makes a call that does not mention the token wear it as its bearer.
-func wear(c *Call) {
-	if !slices.Contains(c.holes(), "access_token") {
-		c.bearer = must("$access_token")
-	}
-}
-
-func parseCallNode(n yamlnode.Node, c *Call, keys ...string) error {
-	if n.Kind == yamlnode.Text && slices.Contains(keys, "base") {
-		a, err := compileAddress(n.Text)
-		if err != nil {
-			return n.Errorf("%v", err)
-		}
-		c.base = a
-		return nil
-	}
-	if err := n.Want("call", yamlnode.Map); err != nil {
-		return err
-	}
-	if err := n.Only(keys...); err != nil {
-		return err
-	}
-	for _, p := range n.Pairs {
-		var err error
-		switch p.Key.Text {
-		case "base":
-			if c.base, err = compileAddress(p.Value.Text); err != nil {
-				err = p.Value.Errorf("%v", err)
-			}
-		case "headers":
-			c.headers, err = parseFields(p.Value, "headers")
-		case "query":
-			c.query, err = parseFields(p.Value, "query")
-		case "cookies":
-			c.cookies, err = parseCookies(p.Value, "cookies")
-		case "sign":
-			c.sign, err = parseSigner(p.Value)
-		case "tls":
-			c.tls, err = parseTLS(p.Value)
-		case "basic":
-			c.basic, err = parsePair(p.Value)
-		case "bearer":
-			c.bearer, err = parseValue(p.Value, "bearer")
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -661,22 +307,30 @@ func parseOthers(d *Dialect, root yamlnode.Node) error {
 		return err
 	}
 	for _, item := range n.Items {
-		x, err := parseExchange(item, &Exchange{Kind: KindLogin})
+		x, err := parseAccept(item, d.Login)
 		if err != nil {
 			return err
 		}
-		login := d.Login
-		if !x.Answers() {
-			x.returns, x.returnsXML, x.returnsHeaders, x.setCookie = login.returns, login.returnsXML, login.returnsHeaders, login.setCookie
-		}
-		if x.body == bodyNone && x.query == nil && x.Method == "POST" {
-			x.query, x.headers, x.cookies, x.basic, x.bearer, x.tls = login.query, login.headers, login.cookies, login.basic, login.bearer, login.tls
-			x.body, x.form, x.json, x.xml, x.text, x.clientAuth = login.body, login.form, login.json, login.xml, login.text, login.clientAuth
-		}
-		x.url, x.Grant = x.url.under(address{scheme: d.Login.url.scheme, host: d.Login.url.host}), loginGrant(x)
 		d.Accept = append(d.Accept, x)
 	}
 	return nil
+}
+
+// parseAccept reads another form of a login. One that says only its URL is the
+// login at that URL.
+func parseAccept(n yamlnode.Node, login *Exchange) (*Exchange, error) {
+	x, err := parseExchange(n, &Exchange{Kind: KindLogin})
+	if err != nil {
+		return nil, err
+	}
+	if !x.Answers() {
+		x.returned = login.returned
+	}
+	if x.body == bodyNone && x.query == nil && x.Method == "POST" {
+		x.wearing, x.content = login.wearing, login.content
+	}
+	x.url, x.Grant = x.url.under(address{scheme: login.url.scheme, host: login.url.host}), loginGrant(x)
+	return x, nil
 }
 
 // duration reads 24h, 5m, 30s or, beyond what Go's syntax has, 30d.

@@ -103,15 +103,22 @@ func (d *Dialect) ReadRequest(r *http.Request, body []byte) (*Received, error) {
 // received is what reading a request comes to.
 func (d *Dialect) received(x *Exchange, m *message, b *bound) *Received {
 	d.fromWire(b.vars)
-	r := &Received{Exchange: x, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: x.tls, plain: m.r.TLS == nil}
-	if m.r.TLS != nil && len(m.r.TLS.PeerCertificates) > 0 {
-		r.peer = m.r.TLS.PeerCertificates[0].Raw
+	r := d.carried(m.r, x, x.tls, b)
+	if x.sign != nil {
+		r.checks = append(r.checks, func(e *env) error { return x.sign.check(r.sent(m.r), m.body, e) })
+	}
+	return r
+}
+
+// carried is what a request or a call binds, and what is to be proven about it,
+// but for a signature.
+func (d *Dialect) carried(from *http.Request, x *Exchange, certificate *pair, b *bound) *Received {
+	r := &Received{Exchange: x, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: certificate, plain: from.TLS == nil}
+	if from.TLS != nil && len(from.TLS.PeerCertificates) > 0 {
+		r.peer = from.TLS.PeerCertificates[0].Raw
 	}
 	if len(b.proofs) > 0 {
 		r.checks = append(r.checks, func(e *env) error { return d.recent(b.vars, e) })
-	}
-	if x.sign != nil {
-		r.checks = append(r.checks, func(e *env) error { return x.sign.check(r.sent(m.r), m.body, e) })
 	}
 	return r
 }

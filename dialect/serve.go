@@ -74,9 +74,8 @@ func (d *Dialect) WholeCall() bool { return d.Call.whole }
 func (d *Dialect) wholeCall() bool {
 	c := d.Call
 	digests := false
-	like := &Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer}
-	like.each(func(_ *part, digested bool) { digests = digests || digested })
-	holes := slices.DeleteFunc(like.Holes(), func(name string) bool { return name == "access_token" })
+	c.each(func(_ *part, digested bool) { digests = digests || digested })
+	holes := slices.DeleteFunc(c.binds(), func(name string) bool { return name == "access_token" })
 	return d.Tokenless() || c.sign != nil || c.tls != nil || digests || len(d.shapeOf(nil, holes).Proofs) > 0
 }
 
@@ -88,7 +87,7 @@ func (d *Dialect) ReceiveCall(r *http.Request, body []byte) (*Received, error) {
 		return d.receiveWorn(r)
 	}
 	m, err := d.ReadSignedCall(r, body)
-	if err != nil || len(d.Call.wornHoles()) == len(d.Call.sign.needs()) {
+	if err != nil || len(d.Call.needs()) == len(d.Call.sign.needs()) {
 		return m, err
 	}
 	w, err := d.receiveWorn(r)
@@ -122,14 +121,7 @@ func (d *Dialect) receiveWorn(r *http.Request) (*Received, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := &Received{Exchange: d.Login, Vars: b.vars, dialect: d, proofs: b.proofs, certificate: c.tls, plain: r.TLS == nil}
-		if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-			m.peer = r.TLS.PeerCertificates[0].Raw
-		}
-		if len(b.proofs) > 0 {
-			m.checks = append(m.checks, func(e *env) error { return d.recent(b.vars, e) })
-		}
-		return m, nil
+		return d.carried(r, d.Login, c.tls, b), nil
 	}
 	return nil, ErrNoCredentials
 }

@@ -205,7 +205,7 @@ func (d *Dialect) AnswerShape(x *Exchange) (s Shape) {
 // CallShape returns the shape of what a call wears.
 func (d *Dialect) CallShape() (s Shape) {
 	c := d.Call
-	x := &Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer, sign: c.sign, tls: c.tls}
+	x := &Exchange{wearing: c.wearing}
 	for _, name := range x.needs() {
 		if name == "access_token" {
 			s.Needs = appendNew(s.Needs, name) // whoever makes a call has it, however it was made
@@ -274,8 +274,7 @@ func (d *Dialect) Kinds() map[string]string {
 		}
 	}
 	c := d.Call
-	like := &Exchange{query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer}
-	like.each(each)
+	c.each(each)
 	d.kindsOfTLS(c.tls, kinds)
 	kindsOfCookies(c.cookies, kinds)
 	if c.base.root != "" {

@@ -32,7 +32,7 @@ func (d *Dialect) SketchRequest(x *Exchange) string {
 // SketchCall is [Dialect.SketchRequest] for a call of the vendor's API.
 func (d *Dialect) SketchCall() string {
 	c := d.Call
-	x := &Exchange{Method: "GET", url: c.base, query: c.query, headers: c.headers, cookies: c.cookies, basic: c.basic, bearer: c.bearer, sign: c.sign, tls: c.tls}
+	x := &Exchange{Method: "GET", url: c.base, wearing: c.wearing}
 	x.url.path = slices.Clone(x.url.path)
 	if n := len(x.url.path); n > 0 && len(x.url.path[n-1]) == 0 {
 		x.url.path = x.url.path[:n-1] // the base ends in a slash

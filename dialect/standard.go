@@ -47,7 +47,7 @@ func standardReturns() *tree {
 func standardRefresh(login *Exchange) *Exchange {
 	x := &Exchange{
 		Kind: KindRefresh, Grant: jeton.GrantRefreshToken, Method: "POST", url: login.url,
-		headers: login.headers, basic: login.basic, tls: login.tls, body: bodyForm, returns: login.returns,
+		wearing: wearing{headers: login.headers, basic: login.basic, tls: login.tls}, content: content{body: bodyForm}, returned: login.returned,
 	}
 	x.form = fields("grant_type", "refresh_token", "refresh_token", "$refresh_token")
 	if login.basic == nil && login.Has("client_id") {
@@ -70,8 +70,9 @@ func standardRefresh(login *Exchange) *Exchange {
 func standardPassword(login *Exchange) *Exchange {
 	return &Exchange{
 		Kind: KindLogin, Grant: jeton.GrantPassword, Method: login.Method, url: login.url,
-		body: bodyForm, clientAuth: true, returns: login.returns,
-		form: fields("grant_type", "password", "username", "$username", "password", "$password",
-			"client_id", "$client_id", "client_secret", "$client_secret", "scope", "$scope", "resource", "$resource"),
+		content: content{body: bodyForm, clientAuth: true,
+			form: fields("grant_type", "password", "username", "$username", "password", "$password",
+				"client_id", "$client_id", "client_secret", "$client_secret", "scope", "$scope", "resource", "$resource")},
+		returned: login.returned,
 	}
 }

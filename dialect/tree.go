@@ -69,16 +69,10 @@ func compileTree(n yamlnode.Node) (*tree, error) {
 	return &tree{value: v, quoted: n.Quoted}, nil
 }
 
-func (t *tree) holes() []string {
-	if t == nil {
-		return nil
-	}
-	names := t.value.holes()
-	for _, kid := range t.kids {
-		names = appendNew(names, kid.holes()...)
-	}
-	return names
-}
+func (t *tree) holes() []string { return bindsOf(t.each) }
+
+// needs returns the names that filling the document takes.
+func (t *tree) needs() []string { return needsOf(t.each) }
 
 // field returns what an object has under a key.
 func (t *tree) field(key string) (*tree, bool) {
@@ -87,18 +81,6 @@ func (t *tree) field(key string) (*tree, bool) {
 		return nil, false
 	}
 	return t.kids[i], true
-}
-
-// needs returns the names that filling the document takes.
-func (t *tree) needs() []string {
-	if t == nil {
-		return nil
-	}
-	names := t.value.needs()
-	for _, kid := range t.kids {
-		names = appendNew(names, kid.needs()...)
-	}
-	return names
 }
 
 // each calls f for every part of every value.

@@ -205,9 +205,16 @@ func (v value) has(hole string) bool { return slices.Contains(v.holes(), hole) }
 
 // holes returns the names that reading the value binds: not those of which only
 // a digest is made.
-func (v value) holes() []string {
+func (v value) holes() []string { return bindsOf(v.each) }
+
+// needs returns the names that filling the value takes.
+func (v value) needs() []string { return needsOf(v.each) }
+
+// bindsOf returns the names that reading the parts binds: not those of which only
+// a digest is made.
+func bindsOf(each func(func(p *part, digested bool))) []string {
 	var names []string
-	v.each(func(p *part, digested bool) {
+	each(func(p *part, digested bool) {
 		if p.hole != "" && !digested {
 			names = appendNew(names, p.hole)
 		}
@@ -215,10 +222,10 @@ func (v value) holes() []string {
 	return names
 }
 
-// needs returns the names that filling the value takes.
-func (v value) needs() []string {
+// needsOf returns the names that filling the parts takes.
+func needsOf(each func(func(p *part, digested bool))) []string {
 	var names []string
-	v.each(func(p *part, _ bool) {
+	each(func(p *part, _ bool) {
 		if p.hole != "" {
 			names = appendNew(names, p.hole)
 		}

@@ -178,7 +178,7 @@ func (a *asker) call(r *http.Request) (*http.Request, error) {
 
 // indexHeader returns where a header is in a list of folded names, or -1.
 func indexHeader(list []string, name string) int {
-	return slices.IndexFunc(list, func(s string) bool { return sameHeader(s, name) })
+	return slices.IndexFunc(list, func(s string) bool { return dialect.SameHeader(s, name) })
 }
 
 // A refusal is an answer in whose place the proxy wants another status.

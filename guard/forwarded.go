@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/jetonhq/jeton/dialect"
 )
 
 // A forwarded says how a call reached the guard: what the upstream is told in
@@ -68,7 +70,7 @@ func (f forwarded) set(h http.Header) {
 // forwarding reports whether a header tells of a call's way.
 func forwarding(name string) bool {
 	const family = "x-forwarded-"
-	return len(name) >= len(family) && sameHeader(name[:len(family)], family) || sameHeader(name, "x-forwarded") || sameHeader(name, "forwarded") || sameHeader(name, "x-real-ip")
+	return len(name) >= len(family) && dialect.SameHeader(name[:len(family)], family) || dialect.SameHeader(name, "x-forwarded") || dialect.SameHeader(name, "forwarded") || dialect.SameHeader(name, "x-real-ip")
 }
 
 // only returns the one value of a header, or "".

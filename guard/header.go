@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
@@ -60,52 +59,11 @@ func suspect(name string) bool {
 	return false
 }
 
-// folded reports whether a header's name, folded, is in one of these sets. It allocates nothing: it looks at each header of each call.
+// folded reports whether a header's name, folded, is in one of these sets. It
+// allocates nothing for a short name: it looks at each header of each call.
 func folded(set map[string]bool, name string) bool {
 	var buffer [32]byte
-	if !suspect(name) {
-		return false
-	}
-	if len(name) > len(buffer) || !isASCII(name) {
-		return set[dialect.FoldHeader(name)]
-	}
-	for i := range len(name) {
-		buffer[i] = fold(name[i])
-	}
-	return set[string(buffer[:len(name)])]
-}
-
-// sameHeader reports whether two names are the same when they are folded.
-func sameHeader(a, b string) bool {
-	for i := range min(len(a), len(b)) {
-		if a[i] >= utf8.RuneSelf || b[i] >= utf8.RuneSelf {
-			return dialect.FoldHeader(a) == dialect.FoldHeader(b)
-		}
-		if fold(a[i]) != fold(b[i]) {
-			return false // as nearly always
-		}
-	}
-	return len(a) == len(b)
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// fold is dialect.FoldHeader for one character.
-func fold(c byte) byte {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return c + 'a' - 'A'
-	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		return c
-	}
-	return '-'
+	return suspect(name) && set[string(dialect.AppendFolded(buffer[:0], name))]
 }
 
 // foreign reports whether a client may not send the header.
@@ -172,7 +130,7 @@ func (g *Guard) strip(h http.Header) {
 	for name := range h {
 		for _, c := range credentials {
 			// Of what is kept, only the one spelling was judged.
-			if sameHeader(name, c) && !(g.KeepCredentials && name == c) {
+			if dialect.SameHeader(name, c) && !(g.KeepCredentials && name == c) {
 				delete(h, name)
 			}
 		}
@@ -197,7 +155,7 @@ func (g *Guard) stripConnection(h http.Header, credentials []string) {
 			option = strings.TrimSpace(option)
 			switch {
 			case option == "", foreign(option),
-				slices.ContainsFunc(credentials, func(c string) bool { return sameHeader(c, option) }):
+				slices.ContainsFunc(credentials, func(c string) bool { return dialect.SameHeader(c, option) }):
 			default:
 				options = append(options, option)
 			}

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 )
@@ -164,6 +165,15 @@ func alikePath(path, other string) bool {
 		a, path, more = cutSegment(path)
 		b, other, others = cutSegment(other)
 		if !alike(a, b) || more != others {
+			return false
+		}
+	}
+	return true
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
 			return false
 		}
 	}
