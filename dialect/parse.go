@@ -326,8 +326,12 @@ func parseAccept(n yamlnode.Node, login *Exchange) (*Exchange, error) {
 	if !x.Answers() {
 		x.returned = login.returned
 	}
-	if x.body == bodyNone && x.query == nil && x.Method == "POST" {
+	bare := x.body == bodyNone && !x.wears()
+	switch {
+	case bare && (x.Method != "GET" || login.body == bodyNone):
 		x.wearing, x.content = login.wearing, login.content
+	case x.asStandard():
+		standardLogin(x)
 	}
 	x.url, x.Grant = x.url.under(address{scheme: login.url.scheme, host: login.url.host}), loginGrant(x)
 	return x, nil
