@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -56,9 +57,9 @@ func variableFields(p *place, _ item) []field {
 	var fields []field
 	for _, name := range accountVariables(d) {
 		f := field{Name: variablePrefix + name, Label: name, Type: "password", Hint: d.Params[name], Optional: !slices.Contains(d.LoginVars(), name)}
-		switch kind := kinds[name]; {
-		case kind == "certificate" || kind == "key" || kind != "" && !slices.Contains([]string{"seconds", "instant", "day", "words"}, kind) && !strings.HasPrefix(kind, "HS"):
-			f.Type = "lines" // PEM
+		switch {
+		case dialect.PEM(kinds[name]):
+			f.Type = "lines"
 		case d.Public(name):
 			f.Type, f.Value = "text", p.value(f.Name)
 			if f.Value == "" {
@@ -73,16 +74,10 @@ func variableFields(p *place, _ item) []field {
 // variablePrefix keeps variables apart from the other fields of a form.
 const variablePrefix = "var-"
 
-// accountVariables are what an account may have: what logins take, what calls
-// wear, and settings.
+// accountVariables are what an account may have here. What its tokens may do is
+// the application's own.
 func accountVariables(d *dialect.Dialect) []string {
-	names := slices.Concat(d.LoginVars(), d.CallVars())
-	for _, v := range d.Vars {
-		if !slices.Contains(names, v.Name) {
-			names = append(names, v.Name)
-		}
-	}
-	return names
+	return slices.DeleteFunc(d.AccountVars(), func(name string) bool { return name == "scope" || name == "resource" })
 }
 
 // account returns the variables that were typed.
@@ -113,7 +108,7 @@ func addAccount(p *place, _ item) (*shown, error) {
 		return nil, err
 	}
 	return &shown{Title: "Application created", Subject: c.Name, Facts: []fact{{Label: "Client ID", Value: c.ID}},
-		Note: "It logs in with " + strings.Join(named(vars), ", ") + "."}, nil
+		Note: "It logs in with " + strings.Join(slices.Sorted(maps.Keys(vars)), ", ") + "."}, nil
 }
 
 func replaceAccount(p *place, it item) (*shown, error) {
@@ -122,13 +117,4 @@ func replaceAccount(p *place, it item) (*shown, error) {
 		err = p.directory().SetAccount(p.Context(), actor, p.tenant, it.id, vars)
 	}
 	return nil, err
-}
-
-func named(vars jeton.Vars) []string {
-	var names []string
-	for name := range vars {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

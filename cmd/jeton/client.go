@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -183,7 +184,7 @@ func (a *app) clientAccount(t *target) *cobra.Command {
 					err = realm.Directory().SetAccount(c.Context(), actor, t.tenant, args[0], vars)
 				}
 				if err == nil {
-					a.sayf("%s logs in with %s now", printable(args[0]), strings.Join(sortedNames(vars), ", "))
+					a.sayf("%s logs in with %s now", printable(args[0]), strings.Join(slices.Sorted(maps.Keys(vars)), ", "))
 				}
 				return err
 			})

@@ -299,7 +299,7 @@ func (p *parser) account(pair yamlnode.Pair) accountConfig {
 	if a.origin == nil && d.NeedsOrigin() {
 		p.fail(pair.Key, "%s: the dialect %s names no host; add `origin: URL`", what, a.dialect.text)
 	}
-	valid := append(accountKeys.names(), accountVars(d)...)
+	valid := append(accountKeys.names(), d.AccountVars()...)
 	if err := n.Only(valid...); err != nil {
 		p.errs = append(p.errs, err)
 		return a
@@ -319,22 +319,6 @@ func (p *parser) account(pair yamlnode.Pair) accountConfig {
 		}
 	}
 	return a
-}
-
-// accountVars lists what an account of a dialect may say.
-func accountVars(d *dialect.Dialect) []string {
-	names := slices.Concat(d.LoginVars(), d.CallVars())
-	for _, v := range d.Vars {
-		names = append(names, v.Name)
-	}
-	if d.Login.Has("scope") {
-		names = append(names, "scope")
-	}
-	if d.Login.Has("resource") {
-		names = append(names, "resource")
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 func (p *parser) accountVar(what string, d *dialect.Dialect, name string, n yamlnode.Node) accountVar {

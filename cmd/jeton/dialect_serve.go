@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -146,7 +147,7 @@ func (a *app) sayStandin(ctx context.Context, d *dialect.Dialect, s *standin.Ser
 	fmt.Fprintf(&b, "# %s stands in at %s until it is interrupted.\n", d.Name, origin)
 	fmt.Fprintf(&b, "# Its account, for the configuration of a broker; the values are good here only.\n#\n# broker:\n#   accounts:\n#     %s:\n#       dialect: %s\n#       origin: %s\n", d.Name, d.Name, origin)
 	var exports []string
-	for _, name := range sortedNames(vars) {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		value := vars[name]
 		if !d.Public(name) {
 			variable := strings.ToUpper(strings.ReplaceAll(d.Name+"_"+name, "-", "_"))
@@ -166,15 +167,6 @@ func (a *app) sayStandin(ctx context.Context, d *dialect.Dialect, s *standin.Ser
 		strings.Join(lines, "\n"), origin, standin.Control, origin, standin.Control, shellQuote(`{"on":"login","status":429,"retry_after":"5s","times":1}`))
 	_, err := io.WriteString(a.out, b.String())
 	return err
-}
-
-func sortedNames(vars jeton.Vars) []string {
-	var names []string
-	for name := range vars {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // oneLine writes a value in YAML on one line.
@@ -210,7 +202,7 @@ func curlLine(r *http.Request) string {
 // missing is asked for at the terminal.
 func (a *app) variables(ctx context.Context, d *dialect.Dialect, args []string, ask bool) (jeton.Vars, error) {
 	vars := jeton.Vars{}
-	known := accountVars(d)
+	known := d.AccountVars()
 	for _, arg := range args {
 		name, text, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {

@@ -96,26 +96,9 @@ func callTitle(d *dialect.Dialect) string {
 type input struct{ name, text string }
 
 func inputs(d *dialect.Dialect) []input {
-	names := slices.Concat(d.LoginVars(), d.CallVars())
 	must := wanted(d)
-	for _, v := range d.Vars {
-		names = append(names, v.Name)
-	}
-	for _, m := range messages(d) {
-		for _, name := range []string{"scope", "resource"} {
-			if m.x.Has(name) && m.x.Kind == dialect.KindLogin {
-				names = append(names, name)
-			}
-		}
-	}
-	names = append(names, slices.Sorted(maps.Keys(d.Params))...)
 	var list []input
-	var seen []string
-	for _, name := range names {
-		if slices.Contains(seen, name) {
-			continue
-		}
-		seen = append(seen, name)
+	for _, name := range d.AccountVars() {
 		list = append(list, input{name, inputText(d, name, slices.Contains(must, name))})
 	}
 	return list
