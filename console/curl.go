@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,22 +14,28 @@ import (
 	"github.com/jetonhq/jeton/issuer"
 )
 
-// shellQuote returns s as one word of a POSIX shell, whatever s holds but NUL,
-// which no argument can.
-func shellQuote(s string) string {
+// ShellQuote returns s as one word of a POSIX shell, whatever s holds but NUL,
+// which no argument can. A word that needs no quotes gets none.
+func ShellQuote(s string) string {
+	special := strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@,", r))
+	}) >= 0
+	if s != "" && !special {
+		return s
+	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// curlLine returns the command that sends a request. What the request writes
-// encoded, HTTP Basic and forms, the command has in plain text, so that a person
-// can read it; curl encodes it again.
-func curlLine(r *http.Request) string {
-	words := []string{"curl --request " + r.Method, "--url " + shellQuote(r.URL.String())}
+// CurlLine returns the command that sends a request, whose body it reads. What
+// the request writes encoded, HTTP Basic and forms, the command has in plain text,
+// so that a person can read it; curl encodes it again.
+func CurlLine(r *http.Request) string {
+	words := []string{"curl --request " + r.Method, "--url " + ShellQuote(r.URL.String())}
 	header := r.Header.Clone()
 	header.Del("Accept")
 	if encoded, ok := strings.CutPrefix(header.Get("Authorization"), "Basic "); ok {
-		if pair, err := base64.StdEncoding.DecodeString(encoded); err == nil {
-			words = append(words, "--user "+shellQuote(string(pair)))
+		if pair, err := base64.StdEncoding.DecodeString(encoded); err == nil && strings.Contains(string(pair), ":") { // else curl asks for the password
+			words = append(words, "--user "+ShellQuote(string(pair)))
 			header.Del("Authorization")
 		}
 	}
@@ -36,29 +43,29 @@ func curlLine(r *http.Request) string {
 	if isForm {
 		header.Del("Content-Type") // curl says so itself
 	}
-	names := make([]string, 0, len(header))
-	for name := range header {
-		names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		words = append(words, "--header "+ShellQuote(name+": "+header.Get(name)))
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		words = append(words, "--header "+shellQuote(name+": "+header.Get(name)))
+	return strings.Join(append(words, dataWords(r, isForm)...), " \\\n  ")
+}
+
+// dataWords are the words of the command that give it the request's body.
+func dataWords(r *http.Request, isForm bool) (words []string) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
 	}
-	if r.Body != nil && r.Body != http.NoBody {
-		body, _ := io.ReadAll(r.Body) // it is in memory
-		if !isForm {
-			words = append(words, "--data-raw "+shellQuote(string(body)))
-			body = nil
+	body, _ := io.ReadAll(r.Body) // it is in memory
+	if !isForm {
+		return []string{"--data-raw " + ShellQuote(string(body))}
+	}
+	for part := range strings.SplitSeq(string(body), "&") {
+		name, value, ok := strings.Cut(part, "=")
+		text, err := url.QueryUnescape(value)
+		if ok && err == nil {
+			words = append(words, "--data-urlencode "+ShellQuote(name+"="+text))
 		}
-		for part := range strings.SplitSeq(string(body), "&") {
-			name, value, ok := strings.Cut(part, "=")
-			text, err := url.QueryUnescape(value)
-			if ok && err == nil {
-				words = append(words, "--data-urlencode "+shellQuote(name+"="+text))
-			}
-		}
 	}
-	return strings.Join(words, " \\\n  ")
+	return words
 }
 
 // loginLine returns the command that logs in at a realm. Where vars has no
@@ -149,5 +156,5 @@ func request(realm *issuer.Realm, write func(origin *url.URL) (*http.Request, er
 	if err != nil {
 		return "", err
 	}
-	return curlLine(r), nil
+	return CurlLine(r), nil
 }

@@ -144,7 +144,7 @@ func TestShellQuote(t *testing.T) {
 		), 1, 50).Draw(t, "words")
 		line := "printf '%s\\0'"
 		for _, w := range words {
-			line += " " + shellQuote(w)
+			line += " " + ShellQuote(w)
 		}
 		out, err := exec.Command("sh", "-c", line).Output()
 		if err != nil {

@@ -335,7 +335,7 @@ func (p *parser) accountVar(what string, d *dialect.Dialect, name string, n yaml
 		p.fail(n, "%s: %s is to be text", what, name)
 		return v
 	}
-	if strings.HasPrefix(n.Text, "env:") || strings.HasPrefix(n.Text, "file:") {
+	if isReference(n.Text) {
 		v.from = p.reference(n)
 		return v
 	}

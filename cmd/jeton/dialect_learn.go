@@ -125,10 +125,7 @@ func (a *app) draft(ctx context.Context, l *learning, files []string) (*learn.Dr
 }
 
 func unreadable(file string, err error) error {
-	if path, ok := errors.AsType[*os.PathError](err); ok {
-		err = path.Err
-	}
-	return fmt.Errorf("%s cannot be read: %w", file, err)
+	return fmt.Errorf("%s cannot be read: %w", file, reason(err))
 }
 
 // paste reads the files one after the other, else standard input.
@@ -183,12 +180,15 @@ func (a *app) writeDraft(l *learning, draft *learn.Draft) error {
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%s exists already; choose another name with -o, or overwrite it with --force", file)
 	}
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s cannot be written: there is no folder %s; make it first", file, filepath.Dir(file))
+	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return fmt.Errorf("%s cannot be written: %w", file, reason(err))
 	}
 	_, err = f.Write(src)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return fmt.Errorf("%s cannot be written: %w", file, reason(err))
 	}
 	d, err := dialect.Parse(file, src)
 	if err != nil {

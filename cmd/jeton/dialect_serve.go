@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/console"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/standin"
 )
@@ -56,6 +57,9 @@ type standinRun struct {
 	listen   string
 	faults   []string
 	lifetime time.Duration
+
+	dialect    string            // as the command line names it
+	references map[string]string // :: variable -> env:NAME or file:PATH
 }
 
 func (a *app) serveDialect(c *cobra.Command, run *standinRun, args []string) error {
@@ -78,6 +82,7 @@ func (a *app) serveDialect(c *cobra.Command, run *standinRun, args []string) err
 	if err != nil {
 		return err
 	}
+	run.dialect, run.references = args[0], referencesIn(args[1:])
 	l, err := bind(address{run.listen, "--listen"}, socketConfig{})
 	if err != nil {
 		return err
@@ -92,7 +97,7 @@ func (a *app) serveDialect(c *cobra.Command, run *standinRun, args []string) err
 		return err
 	}
 	s.SetFaults(faults)
-	if err := a.sayStandin(ctx, d, s, origin); err != nil {
+	if err := a.sayStandin(ctx, run, d, s, origin); err != nil {
 		return err
 	}
 	return serveUntil(ctx, l, s)
@@ -134,67 +139,114 @@ func serveUntil(ctx context.Context, l net.Listener, s *standin.Server) error {
 	return nil
 }
 
-// sayStandin tells where the stand-in is and how to log in.
-func (a *app) sayStandin(ctx context.Context, d *dialect.Dialect, s *standin.Server, origin *url.URL) error {
-	vars := s.Vars()
+// sayStandin tells where the stand-in is and how to log in. Of what was given by
+// a reference it shows that, since it may be good elsewhere too.
+func (a *app) sayStandin(ctx context.Context, run *standinRun, d *dialect.Dialect, s *standin.Server, origin *url.URL) error {
+	control := origin.String() + standin.Control
+	account := s.Vars()
+	maps.Copy(account, run.references)
 	if a.json {
 		return a.writeJSON(map[string]any{
-			"dialect": d.Name, "origin": origin.String(), "account": map[string]string(vars),
-			"counters": origin.String() + standin.Control + "/counters", "faults": origin.String() + standin.Control + "/faults",
+			"dialect": d.Name, "origin": origin.String(), "account": map[string]string(account),
+			"counters": control + "/counters", "faults": control + "/faults",
 		})
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s stands in at %s until it is interrupted.\n", d.Name, origin)
-	fmt.Fprintf(&b, "# Its account, for the configuration of a broker; the values are good here only.\n#\n# broker:\n#   accounts:\n#     %s:\n#       dialect: %s\n#       origin: %s\n", d.Name, d.Name, origin)
-	var exports []string
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		value := vars[name]
-		if !d.Public(name) {
-			variable := strings.ToUpper(strings.ReplaceAll(d.Name+"_"+name, "-", "_"))
-			exports = append(exports, "export "+variable+"="+shellQuote(value))
-			value = "env:" + variable
-		}
-		fmt.Fprintf(&b, "#       %s: %s\n", name, oneLine(value))
+	lines := []string{fmt.Sprintf("# %s stands in at %s until it is interrupted.\n", d.Name, origin)}
+	curl := run.curl(ctx, d, origin, account)
+	exports := run.export(d, account)
+	lines[0] += run.yaml(d, origin, account)
+	if exports != "" {
+		lines = append(lines, exports)
 	}
-	fmt.Fprintf(&b, "\n%s\n", strings.Join(exports, "\n"))
-	var lines []string
-	for _, x := range d.Sequence() {
-		if r, err := d.WriteRequest(ctx, x, origin, vars); err == nil {
-			lines = append(lines, "\n# "+string(x.Kind)+"\n"+curlLine(r))
-		}
+	if !d.Tokenless() {
+		lines = append(lines, "# one login, field by field\n"+run.try(d, origin, account)+"\n")
 	}
-	fmt.Fprintf(&b, "%s\n\n# what happened, and what is to go wrong\ncurl %s%s/counters\ncurl -X PUT %s%s/faults -d %s\n",
-		strings.Join(lines, "\n"), origin, standin.Control, origin, standin.Control, shellQuote(`{"on":"login","status":429,"retry_after":"5s","times":1}`))
-	_, err := io.WriteString(a.out, b.String())
+	lines = append(append(lines, curl...), fmt.Sprintf("# what happened, and what is to go wrong\ncurl %s/counters\ncurl -X PUT %s/faults -d %s\n",
+		control, control, console.ShellQuote(`{"on":"login","status":429,"retry_after":"5s","times":1}`)))
+	_, err := io.WriteString(a.out, strings.Join(lines, "\n"))
 	return err
+}
+
+// curl returns the commands that log in. They show the account's values, so there
+// are none if one was given by a reference.
+func (run *standinRun) curl(ctx context.Context, d *dialect.Dialect, origin *url.URL, account jeton.Vars) (lines []string) {
+	if len(run.references) > 0 {
+		return nil
+	}
+	for _, x := range d.Sequence() {
+		if r, err := d.WriteRequest(ctx, x, origin, account); err == nil {
+			lines = append(lines, "# "+string(x.Kind)+"\n"+console.CurlLine(r)+" \\\n  --include\n")
+		}
+	}
+	return lines
+}
+
+// yaml returns the account as the configuration of a broker has it.
+func (run *standinRun) yaml(d *dialect.Dialect, origin *url.URL, account jeton.Vars) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Its account, for the configuration of a broker; what is made up is good here only.\n#\n# broker:\n#   accounts:\n#     %s:\n#       dialect: %s\n#       origin: %s\n", d.Name, oneLine(run.dialect), origin)
+	for _, name := range slices.Sorted(maps.Keys(account)) {
+		fmt.Fprintf(&b, "#       %s: %s\n", name, oneLine(account[name]))
+	}
+	return b.String()
+}
+
+// try returns the command that makes one login.
+func (run *standinRun) try(d *dialect.Dialect, origin *url.URL, account jeton.Vars) string {
+	words := []string{console.ShellQuote(program()), "dialect try", console.ShellQuote(run.dialect), "--origin", origin.String()}
+	defaults := d.Defaults()
+	for _, name := range slices.Sorted(maps.Keys(account)) {
+		if account[name] != defaults[name] {
+			words = append(words, console.ShellQuote(name)+"="+console.ShellQuote(account[name]))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// export puts references in place of the secrets of an account that were made
+// up, and returns the lines that set what they refer to.
+func (run *standinRun) export(d *dialect.Dialect, account jeton.Vars) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(account)) {
+		if run.references[name] != "" || d.Public(name) {
+			continue
+		}
+		variable := strings.ToUpper(strings.ReplaceAll(d.Name+"_"+name, "-", "_"))
+		if variable[0] >= '0' && variable[0] <= '9' {
+			variable = "_" + variable
+		}
+		fmt.Fprintf(&b, "export %s=%s\n", variable, console.ShellQuote(account[name]))
+		account[name] = "env:" + variable
+	}
+	return b.String()
+}
+
+// referencesIn returns what of VARIABLE=VALUE is a reference.
+func referencesIn(args []string) map[string]string {
+	refs := map[string]string{}
+	for _, arg := range args {
+		if name, text, _ := strings.Cut(arg, "="); isReference(text) {
+			refs[name] = text
+		}
+	}
+	return refs
+}
+
+func isReference(text string) bool {
+	return strings.HasPrefix(text, "env:") || strings.HasPrefix(text, "file:")
 }
 
 // oneLine writes a value in YAML on one line.
 func oneLine(text string) string {
-	if !strings.HasPrefix(text, "env:") && strings.ContainsAny(text, "\n:#{}[]\"'&*!|>%@` ") {
+	rest := text
+	if isReference(text) {
+		_, rest, _ = strings.Cut(text, ":") // that colon says nothing to YAML
+	}
+	if strings.ContainsAny(rest, "\n:#{}[]\"'&*!|>%@` ") {
 		b, _ := json.Marshal(text)
 		return string(b)
 	}
 	return text
-}
-
-// curlLine writes a request for a shell.
-func curlLine(r *http.Request) string {
-	line := "curl -i -X " + r.Method + " " + shellQuote(r.URL.String())
-	names := make([]string, 0, len(r.Header))
-	for name := range r.Header {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		line += " -H " + shellQuote(name+": "+r.Header.Get(name))
-	}
-	if r.Body != nil {
-		if body, err := io.ReadAll(r.Body); err == nil && len(body) > 0 {
-			line += " --data-raw " + shellQuote(string(body))
-		}
-	}
-	return line
 }
 
 // variables reads VARIABLE=VALUE. What is secret is a reference: every process

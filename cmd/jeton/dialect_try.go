@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/console"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialect/learn"
 )
@@ -131,7 +132,6 @@ func (a *app) tryExchange(ctx context.Context, t *try, x *dialect.Exchange, titl
 		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = http.ProxyFromEnvironment
 	if cert, err := t.d.Certificate(x, vars); err != nil {
 		return nil, err
 	} else if cert != nil {
@@ -234,7 +234,7 @@ func (a *app) propose(t *try, x *dialect.Exchange, answer *http.Response, body [
 	if err != nil {
 		return
 	}
-	draft, err := learn.Curl(curlLine(like)+"\n\n"+string(body)+"\n", learn.Options{Name: t.d.Name})
+	draft, err := learn.Curl(console.CurlLine(like)+"\n\n"+string(body)+"\n", learn.Options{Name: t.d.Name})
 	if err != nil {
 		a.sayf("\nNothing in the answer looks like a token.")
 		return
@@ -290,7 +290,10 @@ func hidden(text string) string {
 func (a *app) askVariable(ctx context.Context, d *dialect.Dialect, name string) (string, error) {
 	terminal, ok := a.in.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return "", usagef("%s is missing; give %s=VALUE, or, if it is secret, %s=env:NAME", name, name, name)
+		if d.Public(name) {
+			return "", usagef("%s is missing; give %s=VALUE", name, name)
+		}
+		return "", usagef("%s is missing; give %s=env:NAME or %s=file:PATH", name, name, name)
 	}
 	prompt := name
 	if line := d.Params[name]; line != "" {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/jetonhq/jeton/console"
 )
 
 // writeTour prints how to use what runs. The text is a shell script, so that
@@ -21,7 +23,7 @@ func (a *app) writeTour(ctx context.Context, d *dev, s *server) error {
 	}
 	_, err = io.WriteString(a.out, strings.NewReplacer(
 		"{issuer}", "http://"+d.listen, "{broker}", "http://"+d.brokerListen,
-		"{console}", link, "{data}", data, "{config}", shellQuote(d.configFile()), "{jeton}", shellQuote(program()),
+		"{console}", link, "{data}", data, "{config}", console.ShellQuote(d.configFile()), "{jeton}", console.ShellQuote(program()),
 	).Replace(tour))
 	return err
 }
@@ -35,17 +37,6 @@ func program() string {
 		return path
 	}
 	return "jeton"
-}
-
-// shellQuote writes a word for a shell.
-func shellQuote(word string) string {
-	plain := strings.IndexFunc(word, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@,=", r))
-	}) < 0
-	if plain && word != "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 const tour = `# Jeton runs on this machine with demo data. Ctrl-C ends it.
