@@ -161,19 +161,18 @@ func (d *Dialect) random(name string) bool {
 	if l == nil {
 		return false
 	}
-	found := l.jwt != nil
+	found := l.signed != nil
 	l.each(func(p *part, _ bool) {
 		found = found || p.fn != nil && p.fn.kind == isGenerator || p.hole != "" && p.hole != name && d.random(p.hole)
 	})
 	return found
 }
 
-// each calls f for every part of the let.
+// each calls f for every part of the let that a server takes apart.
 func (l *let) each(f func(p *part, digested bool)) {
 	l.value.each(f)
-	if l.jwt != nil {
-		l.jwt.claims.each(f)
-		l.jwt.header.each(f)
+	if l.signed != nil {
+		l.signed.each(f)
 	}
 }
 

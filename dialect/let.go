@@ -17,9 +17,33 @@ import (
 
 // A let is a value that the client makes and the server takes apart.
 type let struct {
-	name  string
-	value value        // or
-	jwt   *jwtTemplate // a signed token
+	name   string
+	value  value  // or
+	signed signed // what the client signs
+}
+
+// A signed is what a client makes and signs as a whole, with holes: it is outside
+// of the grammar of values.
+type signed interface {
+	make(e *env) (string, error)
+
+	// each calls f for every part that whoever reads it takes apart.
+	each(f func(p *part, digested bool))
+
+	// keys returns the names that the signature is made of.
+	keys() []string
+
+	// open takes apart what a client claims to have signed.
+	open(text string, optional func(string) bool, into *bound) error
+
+	// prove checks what open took apart: the signature and the times.
+	prove(p proof, e *env) error
+
+	// identity returns what of a text has only one form that is proven.
+	identity(text string) string
+
+	kinds(kinds map[string]string) // adds to those of [Dialect.Kinds]
+	sketch(name string, b *strings.Builder)
 }
 
 // A jwtTemplate is a JSON Web Token with holes (RFC 7519), such as the assertion
@@ -34,74 +58,96 @@ type jwtTemplate struct {
 const defaultAssertionLifetime = 5 * time.Minute
 
 func (l *let) make(e *env) (string, error) {
-	if l.jwt == nil {
+	if l.signed == nil {
 		return l.value.fill(e)
 	}
-	claims, err := l.jwt.claims.object(e)
+	text, err := l.signed.make(e)
+	if _, missing := errors.AsType[missingError](err); err != nil && !missing {
+		err = fmt.Errorf("$%s: %w", l.name, err)
+	}
+	return text, err
+}
+
+func (t *jwtTemplate) make(e *env) (string, error) {
+	claims, err := t.claims.object(e)
 	if err != nil {
 		return "", err
 	}
-	header, err := l.jwt.header.object(e)
+	header, err := t.header.object(e)
 	if err != nil {
 		return "", err
 	}
-	for name, at := range map[string]time.Time{"iat": e.now, "exp": e.now.Add(l.jwt.lifetime)} {
+	for name, at := range map[string]time.Time{"iat": e.now, "exp": e.now.Add(t.lifetime)} {
 		if _, ok := claims[name]; !ok {
 			claims[name] = at.Unix()
 		}
 	}
-	key, err := l.jwt.key.fill(e)
+	key, err := t.key.fill(e)
 	if err != nil {
 		return "", err
 	}
-	text, err := sign.MakeJWT(l.jwt.alg, key, header, claims)
-	if err != nil {
-		return "", fmt.Errorf("$%s: %w", l.name, err)
+	return sign.MakeJWT(t.alg, key, header, claims)
+}
+
+func (t *jwtTemplate) each(f func(p *part, digested bool)) {
+	t.claims.each(f)
+	t.header.each(f)
+}
+
+func (t *jwtTemplate) keys() []string { return t.key.needs() }
+
+// identity leaves out the signature: that by ECDSA has several forms.
+func (t *jwtTemplate) identity(text string) string {
+	return text[:strings.LastIndexByte(text, '.')+1]
+}
+
+func (t *jwtTemplate) kinds(kinds map[string]string) {
+	if names := t.key.needs(); len(names) == 1 && !strings.HasPrefix(t.alg, "HS") {
+		kinds[names[0]] = t.alg
 	}
-	return text, nil
 }
 
 // needs returns the names of which the let is made.
 func (l *let) needs() []string {
-	names := l.value.needs()
-	if l.jwt != nil {
-		names = appendNew(names, l.jwt.claims.needs()...)
-		names = appendNew(names, l.jwt.header.needs()...)
-		names = appendNew(names, l.jwt.key.needs()...)
+	names := needsOf(l.each)
+	if l.signed != nil {
+		names = appendNew(names, l.signed.keys()...)
 	}
 	return names
 }
 
 // binds returns the names that taking the let apart binds.
-func (l *let) binds() []string {
-	if l.jwt == nil {
-		return l.value.holes()
-	}
-	return appendNew(l.jwt.claims.holes(), l.jwt.header.holes()...)
-}
+func (l *let) binds() []string { return bindsOf(l.each) }
 
 // open takes apart what stands for the let, and keeps what is to be proven. An
 // optional claim may be absent.
 func (l *let) open(text string, optional func(string) bool, into *bound) error {
-	if l.jwt == nil {
+	if l.signed == nil {
 		if !l.value.read(text, into) {
 			return fmt.Errorf("%s does not have the documented form", l.name)
 		}
 		return nil
 	}
-	header, claims, err := sign.OpenJWT(text)
-	if err != nil {
-		return fmt.Errorf("%s is not a signed JSON Web Token", l.name)
-	}
-	how, fits := reading{literals: true, optional: optional, words: true}, 0
-	err = l.jwt.header.read(header, "header", how, into, &fits)
-	if err == nil {
-		err = l.jwt.claims.read(claims, "claim", how, into, &fits)
-	}
-	if err != nil {
+	if err := l.signed.open(text, optional, into); err != nil {
 		return fmt.Errorf("%s: %w", l.name, err)
 	}
-	into.proofs = append(into.proofs, proof{jwt: l.jwt, text: text})
+	return nil
+}
+
+func (t *jwtTemplate) open(text string, optional func(string) bool, into *bound) error {
+	header, claims, err := sign.OpenJWT(text)
+	if err != nil {
+		return errors.New("not a signed JSON Web Token")
+	}
+	how, fits := reading{literals: true, optional: optional, words: true}, 0
+	err = t.header.read(header, "header", how, into, &fits)
+	if err == nil {
+		err = t.claims.read(claims, "claim", how, into, &fits)
+	}
+	if err != nil {
+		return err
+	}
+	into.proofs = append(into.proofs, proof{signed: t, text: text})
 	return nil
 }
 
@@ -113,16 +159,15 @@ const maxAssertion = 24 * time.Hour
 // leeway is by how much clocks may differ.
 const leeway = 5 * time.Minute
 
-// prove checks the signature and the times of a token that open took apart.
-func (t *jwtTemplate) prove(text string, e *env) error {
+func (t *jwtTemplate) prove(p proof, e *env) error {
 	key, err := t.key.fill(e)
 	if err != nil {
 		return err
 	}
-	if err := sign.CheckJWT(text, t.alg, key); err != nil {
+	if err := sign.CheckJWT(p.text, t.alg, key); err != nil {
 		return errors.New("its signature is not good")
 	}
-	_, claims, err := sign.OpenJWT(text)
+	_, claims, err := sign.OpenJWT(p.text)
 	if err != nil {
 		return err
 	}
@@ -255,8 +300,8 @@ func (m *Received) Prove(account jeton.Vars, now time.Time) error {
 	}
 	for _, p := range m.proofs {
 		e := &env{vars: vars, lets: m.dialect.lets, now: now}
-		if p.jwt != nil {
-			fail(p.jwt.prove(p.text, e))
+		if p.signed != nil {
+			fail(p.signed.prove(p, e))
 			continue
 		}
 		want, err := p.part.fill(e)
@@ -308,7 +353,7 @@ func parseLet(d *Dialect, root yamlnode.Node) error {
 		l := &let{name: p.Key.Text}
 		var err error
 		if p.Value.Kind == yamlnode.Map {
-			l.jwt, err = parseJWT(p.Value)
+			l.signed, err = parseJWT(p.Value)
 		} else {
 			l.value, err = parseValue(p.Value, "let."+l.name)
 		}
@@ -349,7 +394,7 @@ func (d *Dialect) circular(n yamlnode.Node) error {
 	return nil
 }
 
-func parseJWT(n yamlnode.Node) (*jwtTemplate, error) {
+func parseJWT(n yamlnode.Node) (signed, error) {
 	if err := n.Only("jwt", "alg", "key", "header", "lifetime"); err != nil {
 		return nil, err
 	}

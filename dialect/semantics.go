@@ -246,11 +246,7 @@ func (d *Dialect) generate() {
 		}
 	}
 	for _, l := range d.lets {
-		l.value.each(make(l.name))
-		if l.jwt != nil {
-			l.jwt.claims.each(make(l.name))
-			l.jwt.header.each(make(l.name))
-		}
+		l.each(make(l.name))
 	}
 	for _, x := range slices.Concat(d.Sequence(), d.Refresh, d.Accept) {
 		x.each(make(""))

@@ -55,8 +55,8 @@ func (m *Received) Identity(bearer jeton.Secret) string {
 	var parts []string
 	for _, p := range m.proofs {
 		text := p.text
-		if p.jwt != nil {
-			text = text[:strings.LastIndexByte(text, '.')+1]
+		if p.signed != nil {
+			text = p.signed.identity(text)
 		}
 		parts = append(parts, text)
 	}

@@ -99,11 +99,9 @@ func (l *let) proof() []string {
 			names = appendNew(names, p.hole)
 		}
 	}
-	l.value.each(digested)
-	if l.jwt != nil {
-		l.jwt.claims.each(digested)
-		l.jwt.header.each(digested)
-		names = appendNew(names, l.jwt.key.needs()...)
+	l.each(digested)
+	if l.signed != nil {
+		names = appendNew(names, l.signed.keys()...)
 	}
 	return names
 }
@@ -281,14 +279,9 @@ func (d *Dialect) Kinds() map[string]string {
 		kinds[c.base.root] = "url"
 	}
 	for _, l := range d.lets {
-		l.value.each(each)
-		if l.jwt == nil {
-			continue
-		}
-		l.jwt.claims.each(each)
-		l.jwt.header.each(each)
-		if names := l.jwt.key.needs(); len(names) == 1 && !strings.HasPrefix(l.jwt.alg, "HS") {
-			kinds[names[0]] = l.jwt.alg
+		l.each(each)
+		if l.signed != nil {
+			l.signed.kinds(kinds)
 		}
 	}
 	return kinds

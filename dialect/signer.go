@@ -267,7 +267,7 @@ func (d *Dialect) moments(vars jeton.Vars) ([]time.Time, error) {
 
 // moment reports whether the let is the time at which it was made.
 func (l *let) moment() bool {
-	if l.jwt != nil || len(l.value) != 1 || l.value[0].fn == nil {
+	if l.signed != nil || len(l.value) != 1 || l.value[0].fn == nil {
 		return false
 	}
 	p := l.value[0]

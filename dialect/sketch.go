@@ -297,20 +297,24 @@ func (d *Dialect) sketchLets(b *strings.Builder, x *Exchange) {
 }
 
 func (l *let) sketch(b *strings.Builder) {
-	if l.jwt == nil {
+	if l.signed == nil {
 		fmt.Fprintf(b, "# $%s is %s\n", l.name, l.value)
 		return
 	}
+	l.signed.sketch(l.name, b)
+}
+
+func (t *jwtTemplate) sketch(name string, b *strings.Builder) {
 	header := &tree{kind: treeObject}
-	header.setDefault(l.jwt.header, "alg", value{{text: l.jwt.alg}})
-	header.setDefault(l.jwt.header, "typ", value{{text: "JWT"}})
-	header.keys, header.kids = append(header.keys, l.jwt.header.keys...), append(header.kids, l.jwt.header.kids...)
-	claims := &tree{kind: treeObject, keys: slices.Clone(l.jwt.claims.keys), kids: slices.Clone(l.jwt.claims.kids)}
-	claims.setDefault(l.jwt.claims, "iat", must("$unix($now())"))
-	claims.setDefault(l.jwt.claims, "exp", must("$unix($now("+lengthText(l.jwt.lifetime)+"))"))
-	fmt.Fprintf(b, "# $%s is a JSON Web Token, signed by %s with %s:\n", l.name, l.jwt.alg, l.jwt.key)
-	for _, t := range []*tree{header, claims} {
-		for line := range strings.Lines(t.sketch() + "\n") {
+	header.setDefault(t.header, "alg", value{{text: t.alg}})
+	header.setDefault(t.header, "typ", value{{text: "JWT"}})
+	header.keys, header.kids = append(header.keys, t.header.keys...), append(header.kids, t.header.kids...)
+	claims := &tree{kind: treeObject, keys: slices.Clone(t.claims.keys), kids: slices.Clone(t.claims.kids)}
+	claims.setDefault(t.claims, "iat", must("$unix($now())"))
+	claims.setDefault(t.claims, "exp", must("$unix($now("+lengthText(t.lifetime)+"))"))
+	fmt.Fprintf(b, "# $%s is a JSON Web Token, signed by %s with %s:\n", name, t.alg, t.key)
+	for _, doc := range []*tree{header, claims} {
+		for line := range strings.Lines(doc.sketch() + "\n") {
 			b.WriteString("#   " + line)
 		}
 	}

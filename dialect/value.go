@@ -528,7 +528,7 @@ func (b *bound) bind(name, text string) bool {
 
 // A proof is a text in a message that only somebody with a secret can make.
 type proof struct {
-	part part         // that the text stands for, if it is a digest
-	jwt  *jwtTemplate // that the text is a token of, if it is one
-	text string
+	part   part   // that the text stands for, if it is a digest
+	signed signed // that the text is one of, if it is signed
+	text   string
 }
