@@ -266,12 +266,17 @@ func parseTLS(n yamlnode.Node) (*pair, error) {
 	if err := n.Only("cert", "key"); err != nil {
 		return nil, err
 	}
-	cert, _ := n.Get("cert")
-	key, _ := n.Get("key")
-	c, err := parseValue(cert, "tls.cert")
-	if err != nil {
-		return nil, err
+	var holes [2]value
+	for i, key := range []string{"cert", "key"} {
+		part, _ := n.Get(key)
+		v, err := parseValue(part, "tls."+key)
+		if err != nil {
+			return nil, err
+		}
+		if len(v) != 1 || v[0].hole == "" {
+			return nil, part.Errorf("tls.%s is to be one hole, which holds all of it in PEM", key)
+		}
+		holes[i] = v
 	}
-	k, err := parseValue(key, "tls.key")
-	return &pair{c, k}, err
+	return &pair{holes[0], holes[1]}, nil
 }
