@@ -6,6 +6,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
 )
 
 // TestAccept: another form of a login that says only its URL is the login at
@@ -39,6 +40,20 @@ func TestAccept(t *testing.T) {
 		got := r.Header.Get(c.header)
 		if body := string(text); body != c.body || r.URL.Path != "/p/t" || c.want != "+" && got != c.want || c.want == "+" && got == "" {
 			t.Errorf("%s: %s %s: %q, body %s", c.accept, r.URL, c.header, got, body)
+		}
+	}
+}
+
+// TestAcceptBasic: a login as RFC 6749 has it takes the client's name and secret
+// by Basic already, so saying so again is no second form.
+func TestAcceptBasic(t *testing.T) {
+	for _, basicOf := range []string{"$client_id:$client_secret", "name:secret"} {
+		d, err := dialect.Parse("x", []byte("dialect: x\ntoken: https://a.example/t\naccept: [{POST: /t, basic: "+basicOf+"}]\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := law.Check(d, 5, 1).Err(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -327,7 +327,13 @@ func sameNames(a, b []string) bool {
 // with another fixed text.
 func (x *Exchange) differs(d *Dialect, y *Exchange) bool {
 	has := y.shape(func(value) bool { return true })
+	if y.clientAuth {
+		has["basic"] = ""
+	}
 	for name, text := range x.shape(func(v value) bool { return !v.leftOut(d.optional) }) {
+		if x.clientAuth && (name == "form client_id" || name == "form client_secret") {
+			continue // they may also travel by Basic
+		}
 		if other, ok := has[name]; !ok || text != other && text != "" && other != "" {
 			return true
 		}
