@@ -18,6 +18,7 @@ type Shape struct {
 	Secrets []string // variables that do not travel, but that prove it: a digest or a signature is made of them
 	Proofs  []string // lets that it carries and that hold a digest or a signature
 	Fresh   []string // places where something new stands each time, whatever it is
+	Again   []string // places that may be empty, of variables that stand elsewhere too
 	Read    []string // of an answer or a call: places that whoever reads it looks at
 }
 
@@ -35,9 +36,18 @@ func (d *Dialect) Shape(x *Exchange) Shape {
 	}
 	secrets = appendNew(secrets, d.made(x.sign.needs())...)
 	s.Secrets = slices.DeleteFunc(secrets, func(name string) bool { return slices.Contains(s.Travels, name) })
+	stands := map[string]int{}
+	eachPlace(x, func(_ string, v value) {
+		for _, name := range v.holes() {
+			stands[name]++
+		}
+	})
 	eachPlace(x, func(place string, v value) {
 		if d.renewed(x, v) {
 			s.Fresh = append(s.Fresh, place)
+		}
+		if v.leftOut(d.optional) && !slices.ContainsFunc(v.holes(), func(name string) bool { return stands[name] == 1 }) {
+			s.Again = append(s.Again, place)
 		}
 	})
 	return s

@@ -101,6 +101,15 @@ token:
   returns: {ok: true, a: [{token: $access_token}, $user_id], min: $min($expires_in)}
   ok: {ok: true}
 call: {base: https://a.test, basic: $page:$access_token, query: {key: $tenant}}`,
+	"said twice": `
+vars: {db: ~}
+token:
+  POST: https://a.test/login
+  query: {db: $db}
+  headers: {x-db: $db}
+  json: {p: $password}
+  returns: {t: $access_token}
+call: https://a.test`,
 	"aws4": `
 call:
   base: https://a.test

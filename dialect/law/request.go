@@ -144,6 +144,9 @@ func (c *checker) changed(text string) string {
 	return changeFrom(text, at)
 }
 
+// absence is the forgery that empties a place.
+const absence = "the absence"
+
 // forgePlace changes one place of the message, or empties it. It must then be
 // refused, or be read as what the account's values give away.
 func (c *checker) forgePlace(x *dialect.Exchange, shape dialect.Shape, w wire, vars jeton.Vars) {
@@ -159,7 +162,7 @@ func (c *checker) forgePlace(x *dialect.Exchange, shape dialect.Shape, w wire, v
 		return // the path says it too: without the field the message says the same
 	}
 	how, forged, ok := c.forge(w, place)
-	if !ok {
+	if !ok || how == absence && slices.Contains(shape.Again, place.name) {
 		return
 	}
 	got, err := c.d.ReadRequest(forged.r, forged.body)
@@ -185,5 +188,5 @@ func (c *checker) forge(w wire, place leaf) (how string, forged wire, ok bool) {
 	place.change(&forged, func(string) string { return "" })
 	untouched := w.clone()
 	place.change(&untouched, func(s string) string { return s })
-	return "the absence", forged, !forged.equal(untouched)
+	return absence, forged, !forged.equal(untouched)
 }
