@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,21 +67,22 @@ func sameLetters(a, b string) bool {
 
 // check refuses a dialect that is well-formed but cannot work.
 func (d *Dialect) check(root yamlnode.Node) error {
-	token, ok := root.Get("token")
-	if !ok {
-		token = root
+	for _, wrong := range []func(yamlnode.Node) error{
+		d.unbound, d.astray, d.described, d.ordered, d.contradictory, d.bodiless, d.unknowable, d.worthless, d.ambiguous,
+	} {
+		if err := wrong(root); err != nil {
+			return err
+		}
 	}
-	if err := d.spelt(token, d.loginNeeds(), nil); err != nil {
+	return nil
+}
+
+// unbound refuses holes that are misspelt, or that nobody binds.
+func (d *Dialect) unbound(root yamlnode.Node) error {
+	if err := d.spelt(tokenNode(root), d.loginNeeds(), nil); err != nil {
 		return err
 	}
-	made := append(d.loginNeeds(), d.stepAnswers()...)
-	made = append(made, d.Login.allHoles()...)
-	for _, l := range d.lets {
-		made = append(made, l.name)
-	}
-	if d.Standard {
-		made = append(made, "username", "password")
-	}
+	made := d.madeByLogin()
 	if n, ok := root.Get("refresh"); ok {
 		for _, x := range d.Refresh {
 			if err := d.known(n, x.allHoles(), append(made, "access_token")); err != nil {
@@ -89,33 +91,57 @@ func (d *Dialect) check(root yamlnode.Node) error {
 		}
 	}
 	if n, ok := root.Get("call"); ok {
-		if err := d.spelt(n, d.CallVars(), made); err != nil {
-			return err
+		return d.spelt(n, d.CallVars(), made)
+	}
+	return nil
+}
+
+// madeByLogin returns the names that there are after a login.
+func (d *Dialect) madeByLogin() []string {
+	made := slices.Concat(d.loginNeeds(), d.stepAnswers(), d.Login.allHoles())
+	for _, l := range d.lets {
+		made = append(made, l.name)
+	}
+	if d.Standard {
+		made = append(made, "username", "password")
+	}
+	return made
+}
+
+// tokenNode is where the login stands in the file.
+func tokenNode(root yamlnode.Node) yamlnode.Node {
+	if n, ok := root.Get("token"); ok {
+		return n
+	}
+	return root
+}
+
+// bodiless refuses an answer with a body and a status that has none (RFC 9110
+// section 6.4.1).
+func (d *Dialect) bodiless(root yamlnode.Node) error {
+	for _, x := range d.all {
+		if !hasBody(x.status) && (x.returns != nil || x.returnsXML != nil || x.ok != nil) {
+			return root.Errorf("an answer with the status %d has no body, but the one to the %s at %s is to have one", x.status, x.Kind, x.Path())
 		}
 	}
-	if err := d.astray(root); err != nil {
-		return err
+	return nil
+}
+
+func hasBody(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusResetContent && status != http.StatusNotModified
+}
+
+// worthless refuses a token that anybody could make.
+func (d *Dialect) worthless(root yamlnode.Node) error {
+	if !d.Minted() {
+		return nil
 	}
-	if err := d.described(root, made); err != nil {
-		return err
+	s := d.MintShape()
+	if len(s.Secrets) == 0 && !slices.ContainsFunc(s.Travels, func(name string) bool { return !d.Public(name) && d.let(name) == nil }) {
+		n, _ := root.Get("let")
+		return n.Errorf("nothing in $access_token is secret, so anybody could make it")
 	}
-	if err := d.ordered(token); err != nil {
-		return err
-	}
-	if err := d.contradictory(root); err != nil {
-		return err
-	}
-	if err := d.unknowable(root); err != nil {
-		return err
-	}
-	if d.Minted() {
-		s := d.MintShape()
-		if len(s.Secrets) == 0 && !slices.ContainsFunc(s.Travels, func(name string) bool { return !d.Public(name) && d.let(name) == nil }) {
-			n, _ := root.Get("let")
-			return n.Errorf("nothing in $access_token is secret, so anybody could make it")
-		}
-	}
-	return d.ambiguous(root)
+	return nil
 }
 
 // unknowable refuses a digest over what is new each time and does not travel with
@@ -219,7 +245,7 @@ func (d *Dialect) spelt(n yamlnode.Node, holes, bound []string) error {
 }
 
 // ordered refuses a step that takes what only a later one is answered.
-func (d *Dialect) ordered(n yamlnode.Node) error {
+func (d *Dialect) ordered(root yamlnode.Node) error {
 	steps := d.Sequence()
 	if len(steps) < 2 {
 		return nil
@@ -229,7 +255,7 @@ func (d *Dialect) ordered(n yamlnode.Node) error {
 			later := func(y *Exchange) bool { return y.Returns(name) }
 			earlier := slices.ContainsFunc(steps[:i], later)
 			if !earlier && slices.ContainsFunc(steps[i:], later) && (name == "access_token" || name == "refresh_token") {
-				return n.Errorf("step %d takes $%s, which no step before it is answered", i+1, name)
+				return tokenNode(root).Errorf("step %d takes $%s, which no step before it is answered", i+1, name)
 			}
 		}
 	}
@@ -271,12 +297,12 @@ func (d *Dialect) astray(root yamlnode.Node) error {
 }
 
 // described refuses a line under params for what is no variable.
-func (d *Dialect) described(root yamlnode.Node, made []string) error {
+func (d *Dialect) described(root yamlnode.Node) error {
 	n, ok := root.Get("params")
 	if !ok {
 		return nil
 	}
-	names := append(d.CallVars(), made...)
+	names := append(d.CallVars(), d.madeByLogin()...)
 	for _, v := range d.Vars {
 		names = append(names, v.Name)
 	}

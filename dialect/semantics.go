@@ -182,6 +182,9 @@ func parseRefusal(n yamlnode.Node) (r Refusal, err error) {
 			return r, err
 		}
 	}
+	if r.body != nil && r.Status != 0 && !hasBody(r.Status) {
+		return r, n.Errorf("an answer with the status %d has no body", r.Status)
+	}
 	return r, nil
 }
 
