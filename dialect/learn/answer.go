@@ -33,6 +33,8 @@ func (a *answer) all() []found {
 		list = append(list, found{where: "header", name: h.name, text: h.text})
 	}
 	if a.doc != nil {
+		labels := map[*doc]string{}
+		a.doc.labels(labels)
 		a.doc.leaves(func(path []string, leaf *doc) {
 			name := ""
 			if len(path) > 0 {
@@ -40,6 +42,9 @@ func (a *answer) all() []found {
 				if name == "#text" && len(path) > 1 {
 					name = path[len(path)-2]
 				}
+			}
+			if label, ok := labels[leaf]; ok {
+				name = label
 			}
 			if leaf.kind == docText {
 				list = append(list, found{path: path, where: "body", name: name, text: leaf.text})
@@ -51,6 +56,28 @@ func (a *answer) all() []found {
 	}
 	return list
 }
+
+// labels gathers the texts that the field beside them names, as in {"type":
+// "access", "value": "..."}.
+func (d *doc) labels(into map[*doc]string) {
+	for i, kid := range d.kids {
+		kid.labels(into)
+		if d.kind != docObject || kid.kind != docText || !valueKey.MatchString(d.keys[i]) {
+			continue
+		}
+		for j, key := range d.keys {
+			if label := d.kids[j]; labelKey.MatchString(key) && label.kind == docText && tokenLabel.MatchString(label.text) {
+				into[kid] = label.text
+			}
+		}
+	}
+}
+
+var (
+	labelKey   = regexp.MustCompile(`^(?i:type|name|key|kind|token_?type)$`)
+	valueKey   = regexp.MustCompile(`^(?i:value|content|token|text|string)$`)
+	tokenLabel = regexp.MustCompile(`^(?i:[a-z_-]*token|jwt|access|refresh|session|id)$`)
+)
 
 var tokenScores = map[string]int{
 	"accesstoken": 100, "access": 88, "token": 90, "authtoken": 86, "authenticationtoken": 86, "authorizationtoken": 86, "bearertoken": 86,
@@ -107,11 +134,13 @@ func tokenScore(f found) int {
 	if score == 0 && (strings.HasSuffix(name, "sessionid") || strings.HasSuffix(name, "jwt")) {
 		score = 60
 	}
-	inToken := slices.ContainsFunc(f.path[:max(len(f.path)-1, 0)], func(k string) bool {
+	above := f.path[:max(len(f.path)-1, 0)]
+	aToken := func(k string) bool {
 		return strings.Contains(letters(k), "token") && !notTheToken.MatchString(letters(k))
-	})
+	}
+	inToken := slices.ContainsFunc(above, aToken)
 	switch {
-	case inToken && (name == "value" || name == "content" || name == "id"):
+	case inToken && (name == "value" || name == "content" || name == "id" && aToken(above[len(above)-1])):
 		score = 70
 	case score == 0 && jwtForm.MatchString(value):
 		score = 40
@@ -271,13 +300,7 @@ func (m *maker) replyTree(path []string, d *doc, token *found, more map[string]s
 	case docText, docLiteral:
 		return m.replyLeaf(path, d, token, more)
 	case docList:
-		for _, kid := range d.kids {
-			t, holes, err := m.replyTree(path, kid, token, more)
-			if err != nil || holes > 0 {
-				return &doc{kind: docList, kids: []*doc{t}}, holes, err
-			}
-		}
-		return nil, 0, nil
+		return m.replyList(path, d, token, more)
 	}
 	t, total := &doc{kind: docObject}, 0
 	for i, kid := range d.kids {
@@ -298,6 +321,42 @@ func (m *maker) replyTree(path []string, d *doc, token *found, more map[string]s
 		return nil, 0, nil
 	}
 	return t, total, nil
+}
+
+// replyList keeps one item of a list, at its place: the one with the token, else
+// the first with a hole.
+func (m *maker) replyList(path []string, d *doc, token *found, more map[string]string) (*doc, int, error) {
+	list := &doc{kind: docList}
+	elsewhere := token != nil && d.has(token.text)
+	for _, kid := range d.kids {
+		if !elsewhere || kid.has(token.text) {
+			t, holes, err := m.replyTree(path, kid, token, more)
+			if err != nil {
+				return nil, 0, err
+			}
+			if holes > 0 {
+				list.kids = append(list.kids, t)
+				return list, holes, nil
+			}
+		}
+		list.kids = append(list.kids, kid.blank())
+	}
+	return nil, 0, nil
+}
+
+// has reports whether a text of the document is that one.
+func (d *doc) has(s string) bool {
+	has := false
+	d.leaves(func(_ []string, leaf *doc) { has = has || leaf.kind == docText && leaf.text == s })
+	return has
+}
+
+// blank is what stands for an item that does not matter.
+func (d *doc) blank() *doc {
+	if d.kind == docObject || d.kind == docList {
+		return &doc{kind: d.kind}
+	}
+	return &doc{kind: docLiteral, text: "null"}
 }
 
 var (

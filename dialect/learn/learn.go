@@ -197,6 +197,9 @@ func (m *maker) lastReply(a *answer, p page) (string, *reply, error) {
 	if err != nil {
 		return "", nil, err
 	}
+	if !ok && a.html {
+		return "", nil, errors.New("the answer to the login is an HTML page without a token: paste what the vendor answers to a good login, or leave it out")
+	}
 	if !ok {
 		return "", nil, errors.New("the answer to the login has no field that looks like a token: paste the whole answer, with its headers (curl -i) if the token is there")
 	}

@@ -14,6 +14,7 @@ type answer struct {
 	doc     *doc // of JSON and XML
 	xml     bool
 	loose   bool   // the page's JSON is not quite JSON
+	html    bool   // a page for people, whose text does not count
 	raw     string // of XML
 	text    string // of another body
 }
@@ -68,6 +69,7 @@ var (
 	statusLine = regexp.MustCompile(`(?m)^[ \t]*(?:< )?HTTP/[0-9.]+ ([1-5][0-9][0-9])\b[^\n]*\n`)
 	headerLine = regexp.MustCompile(`^(?:< )?([A-Za-z0-9-]+):[ \t]*(.*)$`)
 	bareWord   = regexp.MustCompile(`^["']?[A-Za-z0-9._~+/=-]{16,}["']?$`)
+	htmlPage   = regexp.MustCompile(`(?is)^<(?:!doctype\s+html|html)\b.*?(?:</html\s*>|$)`)
 	formAnswer = regexp.MustCompile(`^[A-Za-z_]+=[^&\s]+(?:&[A-Za-z_]+=[^&\s]*)+$`)
 	talk       = regexp.MustCompile(`(?m)^(?:[*>{}] .*|[*>]|< ?$)$\n?`) // of curl -v
 )
@@ -143,6 +145,9 @@ func (a *answer) readBody(text *string) bool {
 				a.doc, a.loose, *text = d, loose, behind
 				return true
 			}
+		case htmlPage.MatchString(start):
+			a.html, *text = true, start[len(htmlPage.FindString(start)):]
+			return true
 		case strings.HasPrefix(start, "<") && strings.Contains(start, "</"):
 			tries--
 			end := strings.LastIndexByte(start, '>') + 1
