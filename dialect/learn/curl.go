@@ -61,6 +61,14 @@ func (r *request) header(name string) string {
 	return ""
 }
 
+// withoutToken returns the request without what Authorization has, basic aside.
+func (r *request) withoutToken() *request {
+	c := *r
+	c.bearer, c.form = "", slices.Clone(r.form)
+	c.headers = slices.DeleteFunc(slices.Clone(r.headers), func(h pair) bool { return strings.EqualFold(h.name, "Authorization") })
+	return &c
+}
+
 func (r *request) origin() string { return r.scheme + "://" + r.host }
 
 // Options of curl that take an argument, beside those that say what is sent.
@@ -70,7 +78,7 @@ var skipped = strings.Fields(`--abstract-unix-socket --alt-svc --cacert --capath
 --interface --keepalive-time --key-type --limit-rate --local-port --max-filesize --max-redirs --max-time --noproxy
 --output --output-dir --pass --pinnedpubkey --proto --proto-default --proto-redir --proxy --proxy-header --proxy-user
 --range --referer --resolve --retry --retry-delay --retry-max-time --speed-limit --speed-time --stderr --tls-max
---tls13-ciphers --trace --trace-ascii --user-agent --write-out --variable --aws-sigv4`)
+--tls13-ciphers --trace --trace-ascii --user-agent --write-out --variable`)
 
 // Options of curl that change nothing here.
 var ignored = strings.Fields(`--insecure --silent --show-error --location --location-trusted --include --verbose --compressed
@@ -82,7 +90,7 @@ var ignored = strings.Fields(`--insecure --silent --show-error --location --loca
 // short are the long names of one-letter options.
 var short = map[byte]string{
 	'X': "--request", 'd': "--data", 'H': "--header", 'u': "--user", 'G': "--get", 'F': "--form", 'b': "--cookie",
-	'E': "--cert", 'I': "--head", 'T': "--upload-file", 'K': "--config",
+	'E': "--cert", 'I': "--head", 'T': "--upload-file", 'K': "--config", 'n': "--netrc",
 	'A': "--user-agent", 'c': "--cookie-jar", 'C': "--continue-at", 'D': "--dump-header", 'e': "--referer",
 	'm': "--max-time", 'o': "--output", 'r': "--range", 'U': "--proxy-user", 'w': "--write-out", 'x': "--proxy",
 	'y': "--speed-time", 'Y': "--speed-limit", 'k': "--insecure", 's': "--silent", 'S': "--show-error",
@@ -92,13 +100,14 @@ var short = map[byte]string{
 }
 
 var withArgument = append(strings.Fields(`--request --data --data-raw --data-binary --data-ascii --data-urlencode --json
---url-query --header --user --form --form-string --cookie --cert --key --oauth2-bearer --url --upload-file --config`), skipped...)
+--url-query --header --user --form --form-string --cookie --cert --key --oauth2-bearer --url --upload-file --config --netrc-file --aws-sigv4`), skipped...)
 
 // A line is a curl command line, its options sorted out.
 type line struct {
 	url     []string
 	method  string
-	data    []pair // name "" for plain text, "=" for what is encoded already
+	data    []pair // name "" for plain text, "=" in front of one that is not encoded
+	query   []pair // that stands in the URL whatever the data is, likewise
 	headers []string
 	user    string
 	bearer  string
@@ -108,11 +117,12 @@ type line struct {
 	json    bool
 	multi   bool // --form
 	tls     bool
+	stdin   string // "" if the paste does not have it
 }
 
 // parseCurl reads a command as a request. Errors name options, never values.
 func parseCurl(c command) (*request, error) {
-	l, err := sortOut(c.words)
+	l, err := sortOut(c)
 	if err != nil {
 		return nil, fmt.Errorf("line %d: %w", c.line, err)
 	}
@@ -126,8 +136,8 @@ func parseCurl(c command) (*request, error) {
 
 var optionName = regexp.MustCompile(`^--[a-z][a-z0-9.-]{1,24}$`)
 
-func sortOut(words []string) (*line, error) {
-	l := &line{}
+func sortOut(c command) (*line, error) {
+	l, words := &line{stdin: c.stdin}, c.words
 	for i := 0; i < len(words); i++ {
 		word := strings.NewReplacer("–", "--", "—", "--").Replace(words[i])
 		if word == words[i] || !strings.HasPrefix(word, "--") {
@@ -185,27 +195,36 @@ func (l *line) option(name, text string) error {
 	case "--request":
 		l.method = strings.ToUpper(text)
 	case "--data", "--data-ascii", "--data-binary", "--json":
-		if strings.HasPrefix(text, "@") {
+		if text == "@-" && l.stdin != "" {
+			text = l.stdin
+		} else if strings.HasPrefix(text, "@") {
 			return fmt.Errorf("the body is in a file (%s @...): put the text of the file in its place", name)
+		}
+		if name == "--json" && l.json {
+			l.data[len(l.data)-1].text += text // curl puts no & between
+			return nil
 		}
 		l.json = l.json || name == "--json"
 		l.data = append(l.data, pair{"", text})
 	case "--data-raw":
 		l.data = append(l.data, pair{"", text})
 	case "--data-urlencode", "--url-query":
-		p, err := urlencoded(text)
+		p, err := urlencoded(name, text)
 		if err != nil {
 			return err
 		}
-		l.data = append(l.data, p)
-		l.get = l.get || name == "--url-query"
+		if name == "--url-query" {
+			l.query = append(l.query, p)
+		} else {
+			l.data = append(l.data, p)
+		}
 	case "--form", "--form-string":
-		field, value, ok := strings.Cut(text, "=")
-		if !ok || name == "--form" && strings.HasPrefix(strings.Trim(value, `"`), "@") || name == "--form" && strings.HasPrefix(value, "<") && !angle.MatchString(value) {
-			return fmt.Errorf("the request uploads a file (%s): a dialect has no such thing", name)
+		p, err := formField(name, text)
+		if err != nil {
+			return err
 		}
 		l.multi = true
-		l.data = append(l.data, pair{"=" + field, strings.Trim(value, `"`)})
+		l.data = append(l.data, p)
 	case "--header":
 		if strings.HasPrefix(text, "@") {
 			return errors.New("headers are in a file (--header @...): put its lines in its place, each behind a --header")
@@ -225,7 +244,9 @@ func (l *line) option(name, text string) error {
 		l.head = true
 	case "--url":
 		l.url = append(l.url, text)
-	case "--upload-file", "--config":
+	case "--digest", "--ntlm", "--negotiate", "--aws-sigv4":
+		return fmt.Errorf("curl signs the request or answers a challenge (%s), which cannot be learned", name)
+	case "--upload-file", "--config", "--netrc", "--netrc-file", "--netrc-optional":
 		return fmt.Errorf("the request needs a file (%s): paste the command without it", name)
 	default:
 		switch {
@@ -241,15 +262,38 @@ func (l *line) option(name, text string) error {
 
 // urlencoded reads the argument of --data-urlencode; the name of the pair gets
 // an equals sign in front, which says that the text is not encoded.
-func urlencoded(text string) (pair, error) {
+func urlencoded(option, text string) (pair, error) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok && strings.Contains(text, "@") {
-		return pair{}, errors.New("the value is in a file (--data-urlencode name@file): write name=value")
+		return pair{}, fmt.Errorf("the value is in a file (%s name@file): write name=value", option)
 	}
 	if !ok {
 		return pair{"=", text}, nil
 	}
 	return pair{"=" + name, value}, nil
+}
+
+var (
+	formQuoted = regexp.MustCompile(`^"((?:[^"\\]|\\.)*)"`)
+	formWords  = regexp.MustCompile(`;\s*(?:type|filename|headers|encoder)=.*$`) // what curl reads behind the value
+)
+
+// formField reads the argument of --form, whose value may have quotes and words
+// for curl behind it, or of --form-string, whose value is the text as it is.
+func formField(option, text string) (pair, error) {
+	field, value, ok := strings.Cut(text, "=")
+	if option == "--form" {
+		if m := formQuoted.FindStringSubmatch(value); m != nil {
+			value = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(m[1])
+		} else {
+			value = formWords.ReplaceAllString(value, "")
+		}
+		ok = ok && !strings.HasPrefix(value, "@") && (!strings.HasPrefix(value, "<") || angle.MatchString(value))
+	}
+	if !ok {
+		return pair{}, fmt.Errorf("the request uploads a file (%s): a dialect has no such thing", option)
+	}
+	return pair{"=" + field, value}, nil
 }
 
 func (l *line) request() (*request, error) {
@@ -264,6 +308,7 @@ func (l *line) request() (*request, error) {
 	if err := r.setURL(l.url[max(at, 0)]); err != nil {
 		return nil, err
 	}
+	r.query = append(r.query, fields(l.query)...)
 	for _, h := range l.headers {
 		if err := r.addHeader(h); err != nil {
 			return nil, err
@@ -496,31 +541,28 @@ func (l *line) setBody(r *request) error {
 		return nil
 	}
 	var plain []string
-	fields := false
+	named := false
 	for _, d := range l.data {
 		if d.name == "" {
 			plain = append(plain, d.text)
 		} else {
-			fields = true
+			named = true
 		}
 	}
 	if l.get {
-		r.query = append(r.query, l.fields()...)
+		r.query = append(r.query, fields(l.data)...)
 		return nil
 	}
 	contentType := strings.ToLower(r.header("Content-Type"))
 	whole := strings.TrimSpace(strings.Join(plain, "&"))
 	switch {
-	case fields || l.multi:
-		r.body, r.form, r.multi = bodyForm, l.fields(), l.multi
+	case named || l.multi:
+		r.body, r.form, r.multi = bodyForm, fields(l.data), l.multi
 		return nil
 	case l.json || strings.Contains(contentType, "json"):
-		d, rest, loose, err := parseJSON(whole)
-		if err == nil && strings.TrimSpace(rest) != "" {
-			err = errJSON
-		}
+		d, loose, err := readJSON(whole)
 		if err != nil && strings.Contains(whole, "=") && !strings.HasPrefix(whole, "{") {
-			r.body, r.form = bodyForm, l.fields() // a page that names the wrong type
+			r.body, r.form = bodyForm, fields(l.data) // a page that names the wrong type
 			return nil
 		}
 		if err != nil {
@@ -529,13 +571,30 @@ func (l *line) setBody(r *request) error {
 		r.body, r.doc, r.loose = bodyJSON, d, loose
 		return nil
 	}
-	return r.guessBody(whole, contentType, l.fields())
+	return r.guessBody(whole, contentType, fields(l.data))
+}
+
+// escapedJSON matches JSON whose quotes all have a backslash, as PowerShell wants
+// it also in single quotes.
+var escapedJSON = regexp.MustCompile(`^[\[{\s]*\\"`)
+
+// readJSON reads a body that is one JSON document.
+func readJSON(body string) (d *doc, loose bool, err error) {
+	escaped := escapedJSON.MatchString(body)
+	if escaped {
+		body = strings.NewReplacer(`\\\"`, `\"`, `\"`, `"`).Replace(body)
+	}
+	d, rest, loose, err := parseJSON(body)
+	if err == nil && strings.TrimSpace(rest) != "" {
+		err = errJSON
+	}
+	return d, loose || escaped, err
 }
 
 // guessBody reads a body whose type the page does not say, or not rightly.
 func (r *request) guessBody(whole, contentType string, fields []pair) error {
 	if strings.HasPrefix(whole, "{") || strings.HasPrefix(whole, "[") {
-		if d, rest, loose, err := parseJSON(whole); err == nil && strings.TrimSpace(rest) == "" && d.kind != docText {
+		if d, loose, err := readJSON(whole); err == nil && d.kind != docText {
 			r.body, r.doc, r.loose = bodyJSON, d, loose
 			return nil
 		}
@@ -556,9 +615,10 @@ func (r *request) guessBody(whole, contentType string, fields []pair) error {
 	return nil
 }
 
-func (l *line) fields() []pair {
+// fields reads the data of options as names and texts.
+func fields(data []pair) []pair {
 	var list []pair
-	for _, d := range l.data {
+	for _, d := range data {
 		if d.name == "" {
 			list = append(list, parseForm(d.text)...)
 		} else {

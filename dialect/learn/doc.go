@@ -295,8 +295,25 @@ func (r *jsonReader) word() string {
 	return strings.TrimSpace(rest[:n])
 }
 
-// parseXML reads one XML document.
+// bareAmpersand matches one, and the reference that it begins if it does.
+var bareAmpersand = regexp.MustCompile(`&(?:#?\w+;)?`)
+
+// parseXML reads one XML document. A page may have written out the references
+// in it.
 func parseXML(src string) (*doc, error) {
+	d, err := strictXML(src)
+	if err != nil && strings.Contains(src, "&") {
+		d, err = strictXML(bareAmpersand.ReplaceAllStringFunc(src, func(s string) string {
+			if s == "&" {
+				return "&amp;"
+			}
+			return s
+		}))
+	}
+	return d, err
+}
+
+func strictXML(src string) (*doc, error) {
 	d := xml.NewDecoder(strings.NewReader(src))
 	d.Strict = true
 	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }

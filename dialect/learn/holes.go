@@ -173,6 +173,9 @@ func always(field, s string) bool {
 	case fixedName(field), l == "accept", l == "contenttype", strings.HasSuffix(l, "version"):
 		return plain(s)
 	case l == "audience", l == "redirecturi", l == "soapaction", strings.HasPrefix(field, "@"):
+		if l == "soapaction" {
+			s = strings.Trim(s, `"`)
+		}
 		return plainURL.MatchString(s) && !revealing(s) || strings.HasPrefix(s, "urn:") && plain(s) || strings.HasPrefix(field, "@xsi:") && plain(s)
 	}
 	return fixedValue.MatchString(s) || graphQL.MatchString(s) && !revealing(s)

@@ -19,7 +19,7 @@ import (
 // TestPages learns a dialect from each paste in testdata, which are in the
 // styles of vendors' pages with invented credentials, and tries it.
 func TestPages(t *testing.T) {
-	for _, p := range pages(t, "testdata/*.txtar", 48) {
+	for _, p := range pages(t, "testdata/*.txtar", 65) {
 		t.Run(p.name(), func(t *testing.T) {
 			d, err := learn.Curl(p.input(), learn.Options{})
 			if err != nil {
@@ -100,6 +100,11 @@ func TestRefusals(t *testing.T) {
 		{"curl https://a.example.com/token --data-urlencode password@" + secret, "learn: line 1: the value is in a file (--data-urlencode name@file): write name=value"},
 		{"curl https://a.example.com/token -K config -u a:" + secret, "learn: line 1: the request needs a file (--config): paste the command without it"},
 		{"curl https://a.example.com/token -u", "learn: line 1: nothing follows the option --user"},
+		{"curl https://a.example.com/token -n", "learn: line 1: the request needs a file (--netrc): paste the command without it"},
+		{"curl https://a.example.com/token --digest -u a:" + secret, "learn: line 1: curl signs the request or answers a challenge (--digest), which cannot be learned"},
+		{"curl https://a.example.com/token --aws-sigv4 aws:amz:r:s -u a:" + secret, "learn: line 1: curl signs the request or answers a challenge (--aws-sigv4), which cannot be learned"},
+		{"curl https://a.example.com/token -d @- <<" + secret + "\n" + secret + "=\n", "learn: line 1: the text behind << has no end"},
+		{"curl https://a.example.com/token --url-query a@" + secret, "learn: line 1: the value is in a file (--url-query name@file): write name=value"},
 		{"curl https://a.example.com/token --pasword " + secret, "learn: line 1: unknown option --pasword"},
 		{"curl https://a.example.com/token --" + secret, "learn: line 1: an option that curl does not have"},
 		{"curl https://a.example.com/token -X " + secret, "learn: line 1: the method is none that a dialect can have"},
@@ -113,6 +118,7 @@ func TestRefusals(t *testing.T) {
 		{strings.Repeat("x", 300<<10), "learn: the paste is larger than 256 KiB: leave out what is neither the commands nor their answers"},
 		{"curl https://a.example.com/items", "learn: none of the commands looks like a login: it sends credentials, or its answer has a token"},
 		{"curl https://a.example.com/token -u a:" + secret + "\n{\"error\": \"" + secret + "\"}", "learn: the answer to the login has no field that looks like a token: paste the whole answer, with its headers (curl -i) if the token is there"},
+		{"curl https://a.example.com/token -u a:" + secret + "\n<!DOCTYPE html>\n<html><p>Your token " + secret + "<br></html>", "learn: the answer to the login is an HTML page without a token: paste what the vendor answers to a good login, or leave it out"},
 		{"curl https://" + secret + ".com/" + secret + "/token -d client_secret=" + secret + " -d grant_type=client_credentials", "learn: a secret of the paste also stands where no hole can be; write <password> or the like in its place"},
 	} {
 		if d, err := learn.Curl(c.paste, learn.Options{}); err == nil {
@@ -165,7 +171,7 @@ func TestQuestions(t *testing.T) {
 // is accepted becomes a file that sends the pasted login.
 func FuzzCurl(f *testing.F) {
 	const secret = "S3cr3t+Zq9/xW2=Kd7"
-	for i, p := range pages(f, "testdata/*.txtar", 48) {
+	for i, p := range pages(f, "testdata/*.txtar", 65) {
 		f.Add("", strings.TrimPrefix(p.input(), "curl"), uint8(i))
 		f.Add(p.input(), "", uint8(i))
 	}

@@ -10,8 +10,9 @@ import (
 // A command is one curl command line of a page, split as a shell would.
 type command struct {
 	words []string
-	line  int // of the paste, from 1
-	end   int // offset of what follows it
+	stdin string // what a << or <<< gives it to read
+	line  int    // of the paste, from 1
+	end   int    // offset of what follows it
 }
 
 // A shell variable that the page does not put in single quotes stands in a word
@@ -52,8 +53,11 @@ var (
 	collapsed    = regexp.MustCompile(`^\\[ \t]+(?:-|["']?https?://)`) // the page lost the end of the line
 	angle        = regexp.MustCompile(`^<[A-Za-z][^<>\n"']{0,60}>`)
 	braces       = regexp.MustCompile(`^\{\{?[ ]?[A-Za-z][^{}:\n"']{0,60}\}?\}`)
-	variable     = regexp.MustCompile(`^(?:\$\{([A-Za-z_][A-Za-z0-9_.:-]*)\}|\$(?:env:)?([A-Za-z_][A-Za-z0-9_]*))`)
+	variable     = regexp.MustCompile(`^(?:\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_.-]*)(?::[^}\n]*)?\}|\$(?:env:)?([A-Za-z_][A-Za-z0-9_]*))`) // but for its default
 	echoed       = regexp.MustCompile(`(?:echo|printf)\s+(?:-n[e]?\s+)?(?:'%s'\s+|"%s"\s+)?["']?([^"'|\n]+?)["']?\s*\|\s*(?:openssl\s+)?base64`)
+
+	hereMark = regexp.MustCompile(`^<<-?[ \t]*(?:'([^'\n]+)'|"([^"\n]+)"|\\?([A-Za-z0-9_]+))`)
+	catHere  = regexp.MustCompile(`^\$\([ \t]*cat[ \t]*<<`)
 )
 
 const maxCommands = 64
@@ -79,7 +83,7 @@ func commands(text string) ([]command, error) {
 		if err := s.scan(); err != nil {
 			return nil, fmt.Errorf("line %d: %w", 1+strings.Count(text[:s.at], "\n"), err)
 		}
-		c.words, c.end = s.words, s.at
+		c.words, c.stdin, c.end = s.words, s.stdin, s.at
 		list, at = append(list, c), max(s.at, start)
 	}
 	return list, nil
@@ -95,6 +99,10 @@ type scanner struct {
 	inWord bool
 	skip   bool // the next word is where output goes
 	done   bool
+
+	here  string // the line that ends the text behind a <<
+	reads bool   // the next word is behind a <<<
+	stdin string // that text, or that word
 }
 
 func (s *scanner) rest() string { return s.text[s.at:] }
@@ -105,7 +113,11 @@ func (s *scanner) take(text string) {
 }
 
 func (s *scanner) finish() {
-	if s.inWord && !s.skip {
+	switch {
+	case !s.inWord:
+	case s.reads:
+		s.stdin, s.reads = s.word.String(), false
+	case !s.skip:
 		s.words = append(s.words, s.word.String())
 	}
 	s.skip = s.skip && !s.inWord
@@ -130,6 +142,9 @@ func (s *scanner) step() error {
 		s.finish()
 	case '\n':
 		s.finish()
+		if s.here != "" {
+			return s.hereText(rest[1:])
+		}
 		next := strings.TrimLeft(rest, "\n")
 		goesOn := len(rest)-len(next) == 1 && optionLine.MatchString(next) || urlLine.MatchString(next) && !s.hasURL()
 		if !goesOn {
@@ -175,6 +190,53 @@ func (s *scanner) step() error {
 	}
 	s.at++
 	return nil
+}
+
+// hereText reads what stands from the next line on for a <<.
+func (s *scanner) hereText(lines string) error {
+	body, after, ok := hereDocument(lines, s.here)
+	if !ok {
+		return fmt.Errorf("the text behind << has no end")
+	}
+	s.stdin, s.at, s.done = body, len(s.text)-len(after), true
+	return nil
+}
+
+// hereDocument cuts lines at the one that has the word alone.
+func hereDocument(lines, word string) (body, after string, ok bool) {
+	for rest := lines; rest != ""; {
+		line, next, _ := strings.Cut(rest, "\n")
+		if strings.TrimSpace(line) == word {
+			return lines[:len(lines)-len(rest)], next, true
+		}
+		rest = next
+	}
+	return "", "", false
+}
+
+// hereWord returns the word that ends the text for the << that rest begins with.
+func hereWord(rest string) (word string, size int) {
+	m := hereMark.FindStringSubmatch(rest)
+	if m == nil || strings.HasPrefix(rest[len(m[0]):], ">") { // <<a placeholder>>
+		return "", 0
+	}
+	return m[1] + m[2] + m[3], len(m[0])
+}
+
+// printed returns the text of $(cat <<EOF ... ), and where it ends.
+func printed(rest string) (body string, size int, ok bool) {
+	m := catHere.FindString(rest)
+	if m == "" {
+		return "", 0, false
+	}
+	word, _ := hereWord(rest[len(m)-len("<<"):])
+	_, lines, _ := strings.Cut(rest, "\n")
+	body, after, ok := hereDocument(lines, word)
+	after = strings.TrimLeft(after, " \t\n")
+	if !ok || word == "" || !strings.HasPrefix(after, ")") {
+		return "", 0, false
+	}
+	return strings.TrimRight(body, "\n"), len(rest) - len(after) + 1, true
 }
 
 func (s *scanner) hasURL() bool {
@@ -269,6 +331,11 @@ func (s *scanner) dollar(rest string) error {
 	}
 	switch {
 	case strings.HasPrefix(rest, "$("):
+		if body, size, ok := printed(rest); ok {
+			s.take(body)
+			s.at += size
+			return nil
+		}
 		end := closing(rest)
 		if end < 0 {
 			return fmt.Errorf("$( is not closed")
@@ -361,13 +428,14 @@ func (s *scanner) operator(rest string) error {
 		s.at++
 		return nil
 	}
-	s.done = true
+	s.done = s.here == ""
 	s.at += len(rest) - len(strings.TrimLeftFunc(rest, func(r rune) bool { return r != '\n' }))
 	return nil
 }
 
 // bracket reads <a placeholder> or {one}, which pages leave without quotes.
 func (s *scanner) bracket(rest string) error {
+	word, size := hereWord(rest)
 	m := angle.FindString(rest)
 	if rest[0] == '{' {
 		m = braces.FindString(rest)
@@ -376,6 +444,12 @@ func (s *scanner) bracket(rest string) error {
 	case m != "":
 		s.take(m)
 		s.at += len(m)
+	case strings.HasPrefix(rest, "<<<") && !s.inWord:
+		s.reads = true
+		s.at += len("<<<")
+	case word != "" && !s.inWord:
+		s.here = word
+		s.at += size
 	case rest[0] == '<' && !s.inWord:
 		s.skip = true
 		s.at++

@@ -177,7 +177,7 @@ func (m *maker) basic(r, t, s *request) error {
 		}
 	case strings.Contains(r.basic.name, "@"):
 		user, password = "username", "password"
-	case grant == "password" && !m.names["username"], grant == "" && !m.names["clientid"] && r.body == bodyNone:
+	case grant == "password" && !m.names["username"], grant == "" && !m.names["clientid"] && (r.body == bodyNone || r.body == bodyForm && len(r.form) == 0):
 		choice, err := m.ask("What is the pair of the Basic header?", "username and password", "client_id and client_secret", "api_key and a secret")
 		switch {
 		case err != nil:
