@@ -11,18 +11,13 @@ import (
 
 // url makes templates of the host and of each segment of the path.
 func (m *maker) url(r, t, s *request) {
-	for text, name := range m.texts {
-		if rest, ok := strings.CutPrefix(r.origin()+r.path, text); ok && strings.HasPrefix(text, "http") && (rest == "" || rest[0] == '/') {
-			t.scheme, t.host = "", hole(name)
-			u, err := url.Parse(text)
-			if err != nil {
-				continue
-			}
-			s.scheme, s.host = u.Scheme, u.Host
-			t.path, s.path = m.path(rest)
-			s.path = strings.TrimSuffix(u.Path, "/") + s.path
-			return
-		}
+	base := m.base(r.origin() + r.path)
+	if u, err := url.Parse(base); base != "" && err == nil {
+		t.scheme, t.host = "", hole(m.texts[base])
+		s.scheme, s.host = u.Scheme, u.Host
+		t.path, s.path = m.path(strings.TrimPrefix(r.origin()+r.path, base))
+		s.path = strings.TrimSuffix(u.Path, "/") + s.path
+		return
 	}
 	t.host, s.host = m.host(r.host)
 	if t.host == "" {
@@ -30,6 +25,19 @@ func (m *maker) url(r, t, s *request) {
 		s.host = "origin.example"
 	}
 	t.path, s.path = m.path(r.path)
+}
+
+// base returns the longest URL of an earlier answer that an address begins
+// with, or "".
+func (m *maker) base(address string) string {
+	longest := ""
+	for text := range m.texts {
+		rest, ok := strings.CutPrefix(address, text)
+		if ok && strings.HasPrefix(text, "http") && (rest == "" || rest[0] == '/') && len(text) > len(longest) {
+			longest = text
+		}
+	}
+	return longest
 }
 
 var (

@@ -38,13 +38,28 @@ func (m *maker) call(p page, login *request, token string) (worn, *doc, error) {
 	d := &doc{kind: docObject, block: true}
 	d.set("base", t.url())
 	w := wearer{m: m, token: token}
+	_, stands := placeholder(r.bearer)
+	w.found = r.bearer != "" && (!stands || w.is("", r.bearer)) // fields are not guessed at then
 	headers := w.pairs(quiet(r), true)
 	query, cookies := w.pairs(r.query, false), w.pairs(r.cookies, true)
+	basic := ""
 	if r.basic != nil {
-		d.set("basic", text(w.basic(r.basic)))
+		basic = w.basic(r.basic)
 	}
-	if r.bearer != "" && !w.found {
-		w.found = true
+	elsewhere := slices.ContainsFunc(slices.Concat(headers, query, cookies), func(p pair) bool { return strings.Contains(p.text, "$access_token") })
+	switch {
+	case r.bearer != "" && elsewhere && w.is("", r.bearer):
+		d.set("bearer", text("$access_token"))
+	case r.bearer != "" && elsewhere:
+		bearer, _ := m.bearer(r.bearer)
+		d.set("bearer", text(bearer))
+	case r.bearer == "" && !w.found:
+		m.notef("The call in the paste does not show the token: Authorization: Bearer is assumed.")
+		basic = ""
+		headers = slices.DeleteFunc(headers, func(h pair) bool { return strings.EqualFold(h.name, "Authorization") })
+	}
+	if basic != "" {
+		d.set("basic", text(basic))
 	}
 	if len(headers) > 0 {
 		d.set("headers", pairsDoc(headers))
@@ -56,13 +71,7 @@ func (m *maker) call(p page, login *request, token string) (worn, *doc, error) {
 		d.set("cookies", pairsDoc(cookies))
 	}
 	if r.tls {
-		cert := &doc{kind: docObject}
-		cert.set("cert", text("$client_certificate"))
-		cert.set("key", text("$client_private_key"))
-		d.set("tls", cert)
-	}
-	if !w.found {
-		m.notef("The call in the paste does not show the token: Authorization: Bearer is assumed.")
+		d.set("tls", certificateDoc())
 	}
 	out := worn{doc: d, base: t.url().text}
 	if len(d.keys) == 1 {
@@ -153,37 +162,21 @@ func (w *wearer) template(name, text string) (string, bool) {
 			return literal(before) + "$access_token" + literal(after), true
 		}
 	}
+	if p := schemeForm.FindStringSubmatch(text); p != nil && letters(name) == "authorization" && plain(strings.Trim(p[1], ` ="`)) &&
+		(w.is("", p[2]) || !strings.ContainsAny(placeholderless(p[2]), " ,=")) {
+		w.found = true
+		return literal(p[1]) + "$access_token" + p[3], true
+	}
 	if w.is(name, text) {
 		w.found = true
 		return "$access_token", true
 	}
-	scheme, rest, ok := strings.Cut(text, " ")
-	if !ok {
-		scheme, rest, ok = strings.Cut(text, "=")
-		scheme += "="
-	} else {
-		scheme += " "
-	}
-	rest = strings.TrimSpace(rest)
-	trimmed := strings.Trim(rest, `"`)
-	quote := ""
-	if strings.HasPrefix(rest, `"`) {
-		quote = `"`
-	}
-	if ok && letters(name) == "authorization" && (w.is("", trimmed) || !strings.ContainsAny(placeholderless(trimmed), " ,=")) && plain(strings.TrimRight(scheme, " =")) {
-		if inner, eq, has := strings.Cut(trimmed, "="); has && w.is("", strings.Trim(eq, `"`)) && plain(inner) {
-			scheme, quote = scheme+inner+"="+`"`, `"`
-			if !strings.Contains(trimmed, `"`) {
-				scheme, quote = strings.TrimSuffix(scheme, `"`), ""
-			}
-			w.found = true
-			return literal(scheme) + "$access_token" + quote, true
-		}
-		w.found = true
-		return literal(scheme+quote) + "$access_token" + quote, true
-	}
 	return "", false
 }
+
+// schemeForm matches what Authorization has before the token: a scheme, or a
+// name, or both, as in Token token="...".
+var schemeForm = regexp.MustCompile(`^([^\s=",]+(?: +|=)(?:[A-Za-z_-]+=)?"?)([^"]+)("?)$`)
 
 // pairs keeps the fields that carry the token or another credential.
 func (w *wearer) pairs(list []pair, header bool) []pair {
@@ -245,13 +238,8 @@ func (m *maker) refreshes(list []exchange, login *request, returns []*reply) (*d
 		if len(out.kids) == 2 {
 			break
 		}
-		r := *e.request
-		wears := r.bearer != "" || r.header("Authorization") != ""
-		if wears {
-			r.bearer = ""
-			r.headers = slices.DeleteFunc(slices.Clone(r.headers), func(h pair) bool { return strings.EqualFold(h.name, "Authorization") })
-		}
-		t, _, err := m.request(&r)
+		wears := e.request.bearer != "" || e.request.header("Authorization") != ""
+		t, _, err := m.request(e.request.withoutToken())
 		if err != nil {
 			return nil, err
 		}
@@ -340,15 +328,13 @@ func (m *maker) revoke(p page, call worn) *doc {
 	if p.revoke == nil {
 		return nil
 	}
-	r := *p.revoke.request
-	r.bearer = ""
-	r.headers = slices.DeleteFunc(slices.Clone(r.headers), func(h pair) bool { return strings.EqualFold(h.name, "Authorization") })
+	r := p.revoke.request.withoutToken()
 	for i, f := range r.form {
 		if letters(f.name) == "token" || letters(f.name) == "accesstoken" {
 			r.form[i].text = "<access_token>"
 		}
 	}
-	t, _, err := m.request(&r)
+	t, _, err := m.request(r)
 	if err != nil {
 		return nil
 	}

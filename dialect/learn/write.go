@@ -99,6 +99,13 @@ func pairsDoc(list []pair) *doc {
 	return d
 }
 
+func certificateDoc() *doc {
+	d := &doc{kind: docObject}
+	d.set("cert", text("$client_certificate"))
+	d.set("key", text("$client_private_key"))
+	return d
+}
+
 // exchangeDoc writes an exchange: its URL alone if RFC 6749 says the rest. same
 // is the URL that need not be said again.
 func (r *request) exchangeDoc(when string, returns *reply, same string) *doc {
@@ -112,10 +119,7 @@ func (r *request) exchangeDoc(when string, returns *reply, same string) *doc {
 	}
 	d.set(r.method, u)
 	if r.tls {
-		cert := &doc{kind: docObject}
-		cert.set("cert", text("$client_certificate"))
-		cert.set("key", text("$client_private_key"))
-		d.set("tls", cert)
+		d.set("tls", certificateDoc())
 	}
 	if len(r.query) > 0 {
 		d.set("query", pairsDoc(r.query))
