@@ -49,6 +49,11 @@ const (
 	// the clocks of both sides go apart meanwhile: by 0.6 to 0.9 s at most.
 	renewAfter = 10 * time.Minute
 
+	// What a connection tells looks older by as long as it took to come about. One
+	// that took long is renewed soon, and less and less soon if that does not help.
+	slowHello = 500 * time.Millisecond
+	renewSoon = 2 * time.Second
+
 	firstWait = 20 * time.Millisecond // before coming again, and half as long again at most
 	maxWait   = 5 * time.Second
 	slowWait  = 30 * time.Second // where coming again can hardly help
@@ -156,9 +161,10 @@ type following struct {
 	most      int
 	retry     *backoff.ExponentialBackOff
 
-	place    string  // up to which the table has everything; empty: nowhere
-	instance *string // of the issuer; nil: not met yet
-	pending  []Event // read and not yet in the table
+	place    string        // up to which the table has everything; empty: nowhere
+	instance *string       // of the issuer; nil: not met yet
+	pending  []Event       // read and not yet in the table
+	brief    time.Duration // how long the last connection was kept, since it came about slowly; zero: it did not
 	swept    time.Time
 	told     string // the kind of the last error that was logged; empty: all is well
 }
@@ -271,7 +277,7 @@ func (f *following) read(r *reader, challenge string, sent time.Time, heard func
 	if err != nil {
 		return ended(err)
 	}
-	renew := sent.Add(renewAfter + mathrand.N(renewAfter/2))
+	renew := sent.Add(f.keep(time.Since(sent)))
 	for {
 		m, err := r.next()
 		if err != nil {
@@ -290,6 +296,18 @@ func (f *following) read(r *reader, challenge string, sent time.Time, heard func
 			return err
 		}
 	}
+}
+
+// keep returns how long to keep a connection that came about in some time.
+func (f *following) keep(cameIn time.Duration) time.Duration {
+	keep := renewAfter
+	if cameIn <= slowHello {
+		f.brief = 0
+	} else {
+		f.brief = min(max(renewSoon, 2*f.brief), renewAfter)
+		keep = f.brief
+	}
+	return keep + mathrand.N(keep/2)
 }
 
 // ended says in plain words that a connection ended.

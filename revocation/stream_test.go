@@ -380,6 +380,51 @@ func TestStreamRenews(t *testing.T) {
 	})
 }
 
+// What a connection tells looks older by as long as it took to come about, so a
+// guard that connected in a bad moment would refuse until that connection is
+// renewed. It comes again soon, but not all the time where that does not help.
+func TestStreamSlowHello(t *testing.T) {
+	for name, c := range map[string]struct {
+		slow        int // connections that come about slowly
+		within      time.Duration
+		least, most int // connections in an hour
+	}{
+		"once":   {1, 100 * time.Millisecond, 5, 8},
+		"always": {1 << 30, 2 * time.Second, 8, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.confirm(10 * time.Millisecond)
+				came := 0
+				w.handler.set(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if came++; came <= c.slow {
+						time.Sleep(1800 * time.Millisecond)
+					}
+					w.log.ServeHTTP(rw, r)
+				}))
+				w.run()
+				time.Sleep(2 * time.Second)
+				if w.age() < time.Second {
+					t.Errorf("the table is %v old at once: the guard cannot know that", w.age())
+				}
+				young := false
+				for range 40 {
+					time.Sleep(100 * time.Millisecond)
+					young = young || w.age() < c.within+250*time.Millisecond
+				}
+				if !young {
+					t.Errorf("the table is %v old after six seconds", w.age())
+				}
+				time.Sleep(time.Hour)
+				if n := len(w.network.dialled()); n < c.least || n > c.most {
+					t.Errorf("%d connections in an hour", n)
+				}
+			})
+		})
+	}
+}
+
 // A clock that was wrong has the table swept too early. When it is put right,
 // everything is asked for again.
 func TestStreamClockPutBack(t *testing.T) {
