@@ -24,11 +24,13 @@ type edge struct {
 	meter  string // where its metrics are
 }
 
-const maxStale = "2s"
+// amply is how old what a guard knows may be where that is not the matter of a
+// test: a busy machine is not to decide it.
+const amply = "30s"
 
-// newEdge starts both. The API behind the guard says who calls; at /events it
+// newEdge starts both. What the guard knows may be so old at most. The API behind the guard says who calls; at /events it
 // sends a line every so often, for ever.
-func newEdge(t *testing.T) *edge {
+func newEdge(t *testing.T, maxStale string) *edge {
 	t.Helper()
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s of %s\n", r.Header.Get("X-Auth-Subject"), r.Header.Get("X-Auth-Client"))
@@ -117,7 +119,7 @@ func (e *edge) until(t *testing.T, realm, token string, status int) answer {
 // just made is good there at once.
 func TestGuardApart(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	token := e.login(t, "std")
 	a := e.until(t, "std", token, 200)
 	if !strings.Contains(a.body, "app of app") || a.header.Get("X-Auth-Age") == "" {
@@ -144,7 +146,7 @@ func TestGuardApart(t *testing.T) {
 // An API key is no JWT: the issuer says what it is, and disabling it ends it.
 func TestGuardApartTakesKeys(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	var key struct{ Key, ID string }
 	if err := json.Unmarshal([]byte(e.jeton(t, "key", "add", "nightly", "--realm", "std", "--scope", "read", "--json")), &key); err != nil {
 		t.Fatal(err)
@@ -158,7 +160,7 @@ func TestGuardApartTakesKeys(t *testing.T) {
 // too much. What was missed is known when the issuer is back.
 func TestGuardApartOutage(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, "4s")
 	token, lost := e.login(t, "std"), e.login(t, "std")
 	e.until(t, "std", token, 200)
 	e.call(t, "std", lost).want(t, 200, "")
@@ -193,7 +195,7 @@ func TestGuardApartOutage(t *testing.T) {
 // Streams end with their token.
 func TestGuardApartEndsStreams(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	token := e.login(t, "std")
 	e.until(t, "std", token, 200)
 	r, err := http.NewRequest("GET", "http://"+e.addr+"/std/events", nil)
@@ -223,7 +225,7 @@ func TestGuardApartEndsStreams(t *testing.T) {
 // The delay of a revocation is measured all the time.
 func TestGuardApartMeasures(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	eventually(t, func() (string, bool) {
 		a := ask(t, "GET", "http://"+e.meter+"/metrics", "")
 		return a.body, strings.Contains(a.body, "jeton_guard_revocation_delay_seconds_count{") &&
@@ -234,7 +236,7 @@ func TestGuardApartMeasures(t *testing.T) {
 // A guard starts without its issuer, and decides nothing until it is there.
 func TestGuardApartStartsFirst(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	token := e.login(t, "std")
 	e.guard.interrupt(t)
 	e.link.set(condition{cut: true})
@@ -249,7 +251,7 @@ func TestGuardApartStartsFirst(t *testing.T) {
 // decides nothing, and says why.
 func TestGuardApartNeedsKey(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	token := e.login(t, "std")
 	e.until(t, "std", token, 200)
 	e.guard.interrupt(t)

@@ -62,7 +62,7 @@ func TestGuardPageStart(t *testing.T) {
 // TestGuardPageGo builds the program of the page and calls it.
 func TestGuardPageGo(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t)
+	e := newEdge(t, amply)
 	m := regexp.MustCompile("(?s)```go\n(package main.*?)```").FindStringSubmatch(guardPage(t))
 	if m == nil {
 		t.Fatal("the page has no program")
