@@ -25,6 +25,41 @@ type Shape struct {
 // Shape returns the shape of a request.
 func (d *Dialect) Shape(x *Exchange) Shape {
 	s := d.shapeOf(x.needs(), x.Holes())
+	s.Secrets = d.proving(x, s)
+	eachPlace(x, func(place string, v value) {
+		if d.renewed(x, v) {
+			s.Fresh = append(s.Fresh, place)
+		}
+	})
+	s.Again = d.again(x)
+	return s
+}
+
+// again returns the places that may be empty, of variables that stand elsewhere
+// too: in another place, or in a let.
+func (d *Dialect) again(x *Exchange) (places []string) {
+	stands := map[string]int{}
+	eachPlace(x, func(_ string, v value) {
+		for _, name := range v.holes() {
+			stands[name]++
+			for _, inner := range d.shapeOf(nil, []string{name}).Travels {
+				if inner != name {
+					stands[inner]++
+				}
+			}
+		}
+	})
+	eachPlace(x, func(place string, v value) {
+		if v.leftOut(d.optional) && !slices.ContainsFunc(v.holes(), func(name string) bool { return stands[name] == 1 }) {
+			places = append(places, place)
+		}
+	})
+	return places
+}
+
+// proving returns what a message is proven by: what its digests, its signature
+// and its lets are made of, and the client's certificate.
+func (d *Dialect) proving(x *Exchange, s Shape) []string {
 	secrets := s.Secrets
 	x.each(func(p *part, digested bool) {
 		if digested && p.hole != "" {
@@ -35,22 +70,7 @@ func (d *Dialect) Shape(x *Exchange) Shape {
 		secrets = appendNew(secrets, d.made(x.tls.user.needs())...)
 	}
 	secrets = appendNew(secrets, d.made(x.sign.needs())...)
-	s.Secrets = slices.DeleteFunc(secrets, func(name string) bool { return slices.Contains(s.Travels, name) })
-	stands := map[string]int{}
-	eachPlace(x, func(_ string, v value) {
-		for _, name := range v.holes() {
-			stands[name]++
-		}
-	})
-	eachPlace(x, func(place string, v value) {
-		if d.renewed(x, v) {
-			s.Fresh = append(s.Fresh, place)
-		}
-		if v.leftOut(d.optional) && !slices.ContainsFunc(v.holes(), func(name string) bool { return stands[name] == 1 }) {
-			s.Again = append(s.Again, place)
-		}
-	})
-	return s
+	return slices.DeleteFunc(secrets, func(name string) bool { return slices.Contains(s.Travels, name) })
 }
 
 // renewed reports whether something new stands in a value each time and nothing in
@@ -212,21 +232,17 @@ func (d *Dialect) AnswerShape(x *Exchange) (s Shape) {
 
 // CallShape returns the shape of what a call wears.
 func (d *Dialect) CallShape() (s Shape) {
-	c := d.Call
-	x := &Exchange{wearing: c.wearing}
-	for _, name := range x.needs() {
-		if name == "access_token" {
-			s.Needs = appendNew(s.Needs, name) // whoever makes a call has it, however it was made
-		} else {
-			s.Needs = appendNew(s.Needs, d.made([]string{name})...)
-		}
+	x := &Exchange{wearing: d.Call.wearing}
+	token := func(name string) bool { return name == "access_token" } // whoever makes a call has it, however it was made
+	s = d.shapeOf(slices.DeleteFunc(x.needs(), token), slices.DeleteFunc(x.Holes(), token))
+	if slices.ContainsFunc(x.needs(), token) {
+		s.Needs = appendNew(s.Needs, "access_token")
 	}
-	for _, name := range x.Holes() {
-		if d.let(name) == nil || name == "access_token" {
-			s.Travels = append(s.Travels, name)
-		}
+	if x.Has("access_token") {
+		s.Travels = append(s.Travels, "access_token")
 	}
-	s.Secrets = d.made(c.sign.needs())
+	s.Secrets = slices.DeleteFunc(d.proving(x, s), token)
+	s.Again = d.again(x)
 	eachPlace(x, func(place string, v value) {
 		if !d.renewed(x, v) {
 			s.Read = appendNew(s.Read, place)

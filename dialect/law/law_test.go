@@ -114,6 +114,29 @@ call: https://a.test`,
 call:
   base: https://a.test
   sign: {aws4: {key_id: $key_id, secret: $secret, region: eu-west-1, service: execute-api, session: $session}}`,
+	"a signed login": `
+token:
+  POST: https://a.test/login
+  sign: {aws4: {key_id: $key_id, secret: $secret, region: eu-west-1, service: sts}}
+  form: {Action: AssumeRole, RoleArn: $role}
+  returns: {token: $access_token}
+call: https://a.test`,
+	"calls with a digest": `
+let: {created: $unix($now()), once: $nonce()}
+call:
+  base: https://a.test
+  headers: {authorization: 'KEY key="$api_key", time="$created", sum="$sha512($api_key$secret$created)"', x-once: $once}
+  query: {sum: "$hmac_sha1($secret, $once)"}`,
+	"calls with a token, a JWT and a certificate": `
+let: {actor: {jwt: {iss: $key_id}, alg: HS256, key: $secret}}
+token: {POST: https://a.test/login, json: {user: $username, password: $password}, returns: {token: $access_token}}
+call:
+  base: https://a.test
+  headers: {x-actor: $actor, x-sum: "$hmac_sha256($secret, $access_token)"}
+  basic: $username:$access_token
+  tls: {cert: $client_certificate, key: $client_private_key}`,
+	"a bearer of the account": `
+call: {base: https://a.test, bearer: $tenant.$api_key}`,
 	"oauth1": `
 call:
   base: https://a.test

@@ -113,13 +113,13 @@ func (c *checker) call() {
 		c.refused(err, vars)
 		return
 	}
-	w, err := carry(r, "")
+	w, err := c.carryCall(r, vars)
 	if err != nil {
 		c.refused(err, vars)
 		return
 	}
-	back, err := c.d.ReadCall(w.r)
-	if err != nil && (strings.ContainsAny(vars["access_token"], ", \t")) {
+	got, err := c.d.ReceiveCall(w.r, nil)
+	if err != nil && (strings.ContainsAny(vars["access_token"], ", \t") || w.list()) {
 		c.count(Tally{Refused: 1})
 		return // a list of tokens, or another scheme, is never taken
 	}
@@ -128,9 +128,29 @@ func (c *checker) call() {
 		c.silent(err, vars)
 		return
 	}
-	c.same(shape.Travels, c.given(vars), back)
+	c.same(shape.Travels, c.given(vars), got.Vars)
+	now := time.Now()
+	if err := got.Prove(vars, now); err != nil {
+		c.violate("proof", "the account that made it is not believed: %v", err)
+		return
+	}
 	c.count(Tally{Written: 1})
+	c.forgeAccount(shape, got, vars, now)
 	c.forgeCall(shape, w, vars)
+}
+
+// carryCall carries a call over the wire, with the certificate that the client
+// shows.
+func (c *checker) carryCall(r *http.Request, vars jeton.Vars) (wire, error) {
+	w, err := carry(r, "")
+	if err != nil {
+		return wire{}, err
+	}
+	certificate, err := c.d.CallCertificate(vars)
+	if err != nil {
+		return wire{}, err
+	}
+	return w, w.show(certificate)
 }
 
 func (c *checker) forgeCall(shape dialect.Shape, w wire, vars jeton.Vars) {
@@ -145,13 +165,16 @@ func (c *checker) forgeCall(shape dialect.Shape, w wire, vars jeton.Vars) {
 	}
 	place := places[c.IntN(len(places))]
 	how, forged, ok := c.forge(w, place)
-	if !ok {
+	if !ok || how == absence && slices.Contains(shape.Again, place.name) {
 		return
 	}
-	back, err := c.d.ReadCall(forged.r)
-	if err == nil && !differs(shape.Travels, c.given(vars), back) {
-		c.violate("forgery", "%s of %s is not seen", how, place.name)
-		return
+	got, err := c.d.ReceiveCall(forged.r, nil)
+	if err == nil {
+		err = got.Prove(vars, time.Now())
+		if err == nil && !differs(shape.Travels, c.given(vars), got.Vars) {
+			c.violate("forgery", "%s of %s is not seen", how, place.name)
+			return
+		}
 	}
 	c.silent(err, vars)
 	c.count(Tally{Forged: 1})

@@ -2,8 +2,6 @@ package law
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/url"
 	"slices"
@@ -69,20 +67,28 @@ func (c *checker) send(x *dialect.Exchange, vars jeton.Vars) (wire, error) {
 	if err != nil {
 		return wire{}, err
 	}
-	if certificate != nil {
-		shown, err := x509.ParseCertificate(certificate.Certificate[0])
-		if err != nil {
-			return wire{}, err
-		}
-		w.r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{shown}}
+	return w, w.show(certificate)
+}
+
+// read reads a request that a realm gets: a signature is over the URL as the
+// client wrote it, with the path that the realm is mounted at.
+func (c *checker) read(w wire) (*dialect.Received, error) {
+	got, err := c.d.ReadRequest(w.r, w.body)
+	if err != nil {
+		return nil, err
 	}
-	return w, nil
+	sent := w.clone().r
+	sent.URL.Path, sent.URL.RawPath = prefix+sent.URL.Path, prefix+sent.URL.EscapedPath()
+	for _, m := range append([]*dialect.Received{got}, got.Others...) {
+		m.Sent = sent
+	}
+	return got, nil
 }
 
 // receive reads a request as the server. The message may have two meanings that
 // the server tells apart later; then it is the one that is expected.
 func (c *checker) receive(x *dialect.Exchange, w wire) (*dialect.Received, error) {
-	got, err := c.d.ReadRequest(w.r, w.body)
+	got, err := c.read(w)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +171,7 @@ func (c *checker) forgePlace(x *dialect.Exchange, shape dialect.Shape, w wire, v
 	if !ok || how == absence && slices.Contains(shape.Again, place.name) {
 		return
 	}
-	got, err := c.d.ReadRequest(forged.r, forged.body)
+	got, err := c.read(forged)
 	if err == nil {
 		err = got.Prove(vars, time.Now())
 		if err == nil && got.Exchange == x && !differs(shape.Travels, c.given(vars), got.Vars) {

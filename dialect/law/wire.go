@@ -3,6 +3,8 @@ package law
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
@@ -47,6 +49,26 @@ func carry(r *http.Request, prefix string) (wire, error) {
 	}
 	server.URL.RawPath = path
 	return wire{server, body}, nil
+}
+
+// show lets the connection have a client's certificate, if there is one.
+func (w wire) show(certificate *tls.Certificate) error {
+	if certificate == nil {
+		return nil
+	}
+	shown, err := x509.ParseCertificate(certificate.Certificate[0])
+	if err != nil {
+		return err
+	}
+	w.r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{shown}}
+	return nil
+}
+
+// list reports whether what stands as the bearer token is a list, or has a
+// scheme of its own.
+func (w wire) list() bool {
+	token, ok := strings.CutPrefix(w.r.Header.Get("Authorization"), "Bearer ")
+	return ok && strings.ContainsAny(token, ", \t")
 }
 
 // clone returns a copy that can be changed.
