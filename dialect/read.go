@@ -158,7 +158,7 @@ func (m *message) parseForm() (url.Values, error) {
 	if m.form == nil && m.formErr == nil {
 		if len(m.body) == 0 {
 			m.form = url.Values{}
-		} else if m.formErr = m.contentType("application/x-www-form-urlencoded"); m.formErr == nil {
+		} else {
 			m.form, m.formErr = parseParameters(string(m.body), "the body")
 		}
 	}
@@ -168,13 +168,11 @@ func (m *message) parseForm() (url.Values, error) {
 func (m *message) parseJSON() (any, error) {
 	if !m.docRead {
 		m.docRead = true
-		if m.docErr = m.contentType("application/json"); m.docErr == nil {
-			doc, err := strictjson.Parse(m.body)
-			if err != nil {
-				m.docErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one JSON document: "+err.Error())
-			}
-			m.doc = doc
+		doc, err := strictjson.Parse(m.body)
+		if err != nil {
+			m.docErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one JSON document: "+err.Error())
 		}
+		m.doc = doc
 	}
 	return m.doc, m.docErr
 }
@@ -182,16 +180,32 @@ func (m *message) parseJSON() (any, error) {
 func (m *message) parseXML() (any, error) {
 	if !m.xmlRead {
 		m.xmlRead = true
-		if m.xmlErr = m.contentType("application/xml", "text/xml"); m.xmlErr == nil {
-			if m.xml, m.xmlErr = parseXML(m.body); m.xmlErr != nil {
-				m.xmlErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one XML document: "+m.xmlErr.Error())
-			}
+		if m.xml, m.xmlErr = parseXML(m.body); m.xmlErr != nil {
+			m.xmlErr = jeton.Refuse(jeton.InvalidRequest, "the body is not one XML document: "+m.xmlErr.Error())
 		}
 	}
 	return m.xml, m.xmlErr
 }
 
-func (m *message) contentType(want ...string) error {
+// media are the content types of each kind of body.
+var media = map[bodyKind][]string{
+	bodyForm: {"application/x-www-form-urlencoded"}, bodyJSON: {"application/json"}, bodyXML: {"application/xml", "text/xml"}, bodyText: {"text/plain"},
+}
+
+// media returns the content types of the body: the vendor's own where the
+// exchange has that among its headers. An empty form has none.
+func (x *Exchange) media() []string {
+	for _, f := range x.headers {
+		if text, ok := f.value.literal(); ok && strings.EqualFold(f.name, "Content-Type") {
+			if own, _, err := mime.ParseMediaType(text); err == nil {
+				return []string{own}
+			}
+		}
+	}
+	return media[x.body]
+}
+
+func (m *message) contentType(want []string) error {
 	refusal := jeton.Refuse(jeton.InvalidRequest, "the content type is to be "+want[0])
 	values := m.r.Header.Values("Content-Type")
 	if len(values) != 1 {
@@ -255,6 +269,11 @@ func (x *Exchange) read(d *Dialect, m *message, into *bound, fits *int) error {
 		}
 	}
 	keep(readFields(x.query, query, d.optional, into, fits))
+	if x.body != bodyNone && !(x.body == bodyForm && len(m.body) == 0) {
+		if err := m.contentType(x.media()); err != nil {
+			return err
+		}
+	}
 	switch x.body {
 	case bodyForm:
 		form, err := m.parseForm()
@@ -279,9 +298,6 @@ func (x *Exchange) read(d *Dialect, m *message, into *bound, fits *int) error {
 		}
 		keep(asRefusal(x.xml.read(doc, "", reading{literals: true, optional: d.optional, text: true}, into, fits)))
 	case bodyText:
-		if err := m.contentType("text/plain"); err != nil {
-			return err
-		}
 		if !utf8.Valid(m.body) || !x.text.read(string(m.body), into) {
 			keep(jeton.Refuse(jeton.InvalidRequest, "the body does not have the documented form"))
 		}

@@ -134,11 +134,11 @@ func (w wire) bodyLeaves() []leaf {
 				w.body = []byte(changeParameter(string(w.body), name, how))
 			}})
 		}
-	case kind == "application/json":
+	case strings.Contains(kind, "json"):
 		for i, path := range jsonLeaves(w.body) {
 			list = append(list, leaf{"json " + path, func(w *wire, how func(string) string) { w.body = changeJSON(w.body, i, how) }})
 		}
-	case kind == "application/xml", kind == "text/xml":
+	case strings.Contains(kind, "xml"):
 		for i, path := range xmlLeaves(w.body) {
 			list = append(list, leaf{"xml " + path, func(w *wire, how func(string) string) { w.body = changeXML(w.body, i, how) }})
 		}
