@@ -28,8 +28,14 @@ var rfcNames = []string{"username", "password", "client_id", "client_secret", "a
 	"expires_in", "token_type", "scope", "api_key", "tenant_id", "user_id"}
 
 // misspelt returns the well-known name that a hole nearly is: a letter too
-// many, too few or other, or two that changed places.
-func misspelt(hole string) string { return nearly(hole, rfcNames) }
+// many, too few or other, or two that changed places. An app_key is none: many
+// vendors have one, some beside an api_key.
+func misspelt(hole string) string {
+	if hole == "app_key" {
+		return ""
+	}
+	return nearly(hole, rfcNames)
+}
 
 func nearly(hole string, names []string) string {
 	if slices.Contains(names, hole) {
@@ -354,28 +360,49 @@ func sameNames(a, b []string) bool {
 func (x *Exchange) differs(d *Dialect, y *Exchange) bool {
 	has := y.shape(func(value) bool { return true })
 	if y.clientAuth {
-		has["basic"] = ""
+		has["basic"] = fixed{}
 	}
 	for name, text := range x.shape(func(v value) bool { return !v.leftOut(d.optional) }) {
 		if x.clientAuth && (name == "form client_id" || name == "form client_secret") {
 			continue // they may also travel by Basic
 		}
-		if other, ok := has[name]; !ok || text != other && text != "" && other != "" {
+		if other, ok := has[name]; !ok || text.differs(other) {
 			return true
 		}
 	}
 	return false
 }
 
-// shape returns the fields of a request that count: where and name -> fixed text
-// or "".
-func (x *Exchange) shape(counts func(value) bool) map[string]string {
-	shape := map[string]string{}
+// A fixed is the text with which a field begins, and whether that is all of it.
+type fixed struct {
+	text string
+	all  bool
+}
+
+func (v value) fixed() fixed {
+	text, all := v.literal()
+	if !all && v[0].fixed() {
+		text = v[0].text
+	}
+	return fixed{text, all}
+}
+
+// differs reports whether no field can begin with both.
+func (f fixed) differs(g fixed) bool {
+	if len(f.text) > len(g.text) {
+		f, g = g, f
+	}
+	return !strings.HasPrefix(g.text, f.text) || f.all && f.text != g.text
+}
+
+// shape returns the fields of a request that count: where and name -> what is
+// fixed of it.
+func (x *Exchange) shape(counts func(value) bool) map[string]fixed {
+	shape := map[string]fixed{}
 	add := func(where string, list []field) {
 		for _, f := range list {
-			text, _ := f.value.literal()
 			if counts(f.value) {
-				shape[where+f.name] = text
+				shape[where+f.name] = f.value.fixed()
 			}
 		}
 	}
@@ -386,26 +413,26 @@ func (x *Exchange) shape(counts func(value) bool) map[string]string {
 	x.json.shape("json", counts, shape)
 	x.xml.shape("xml", counts, shape)
 	if x.text != nil {
-		shape["text"], _ = x.text.literal()
+		shape["text"] = x.text.fixed()
 	}
 	if x.sign != nil {
-		shape["sign"] = ""
+		shape["sign"] = fixed{}
 	}
 	if x.basic != nil {
-		shape["basic"] = ""
+		shape["basic"] = fixed{}
 	}
 	if x.bearer != nil {
-		shape["bearer"] = ""
+		shape["bearer"] = fixed{}
 	}
 	if x.body != bodyNone && (x.body != bodyForm || len(x.form) > 0) {
-		shape["body "+strconv.Itoa(int(x.body))] = ""
+		shape["body "+strconv.Itoa(int(x.body))] = fixed{}
 	}
 	return shape
 }
 
 // shape adds the fields of a document that count, to any depth. One that is
 // nothing, such as null, may always be absent.
-func (t *tree) shape(path string, counts func(value) bool, into map[string]string) {
+func (t *tree) shape(path string, counts func(value) bool, into map[string]fixed) {
 	if t == nil {
 		return
 	}
@@ -414,13 +441,13 @@ func (t *tree) shape(path string, counts func(value) bool, into map[string]strin
 		if t.kind == treeObject {
 			key = t.keys[i]
 		}
-		text, fixed := kid.value.literal()
+		text := kid.value.fixed()
 		switch {
 		case kid.kind == treeLiteral && kid.raw != "null":
-			into[path+" "+key] = kid.raw
+			into[path+" "+key] = fixed{kid.raw, true}
 		case kid.kind != treeText && kid.kind != treeLiteral:
 			kid.shape(path+" "+key, counts, into)
-		case kid.kind == treeText && !(fixed && text == "") && counts(kid.value):
+		case kid.kind == treeText && text != fixed{all: true} && counts(kid.value):
 			into[path+" "+key] = text
 		}
 	}

@@ -135,6 +135,41 @@ call:
   headers: {x-actor: $actor, x-sum: "$hmac_sha256($secret, $access_token)"}
   basic: $username:$access_token
   tls: {cert: $client_certificate, key: $client_private_key}`,
+	"what may be absent stands twice": `
+vars: {org: ~, team: ~}
+let: {assertion: {jwt: {iss: $client_id, scope: $scope}, alg: HS256, key: $client_secret}}
+token:
+  POST: https://a.test/login
+  query: {team: $team}
+  headers: {x-org: $org}
+  json: {org: $org, deep: {team: $team}, assertion: $assertion, scope: $scope}
+  returns: {token: $access_token}
+call: {base: https://a.test, headers: {x-org: $org, authorization: Bearer $access_token}, query: {org: $org}}`,
+	"two messages of GraphQL at one URL": `
+token:
+  POST: https://a.test/graphql
+  json: {query: "mutation($$user: String!) { login(user: $$user) { token } }", variables: {user: $username, password: $password}}
+  returns: {data: {login: {token: $access_token, refresh: $refresh_token}}}
+refresh:
+  POST:
+  json: {query: "mutation { renew(token: $json($refresh_token)) { token } }"}
+call: https://a.test`,
+	"content types of the vendor's own": `
+token:
+- POST: https://a.test/start
+  headers: {content-type: application/vnd.api+json}
+  json: {data: {type: sessions, attributes: {app: $app_key}}}
+  returns: {data: {id: $session}}
+- POST: https://a.test/login
+  headers: {Content-Type: application/soap+xml; charset=utf-8}
+  xml: {login: {session: $session, user: $username, password: $password}}
+  returns_xml: {token: {"#text": $access_token}}
+refresh:
+  when: valid
+  PUT: https://a.test/renew
+  headers: {content-type: application/x-token}
+  text: token $access_token
+call: https://a.test`,
 	"a bearer of the account": `
 call: {base: https://a.test, bearer: $tenant.$api_key}`,
 	"oauth1": `
