@@ -452,7 +452,7 @@ func (m *maker) expiry(name string, d *doc) (*doc, int, error) {
 		if _, stands := placeholder(d.text); stands && !clockName.MatchString(l) {
 			return wrap("", in)
 		}
-		m.notef("The form of %s in the answer is none that a dialect knows: left out.", shown(name))
+		m.notef("The form of %s in the answer is none that a dialect knows: left out.", shown(name, "the expiry"))
 		return nil, 0, nil
 	}
 	switch {
@@ -491,16 +491,17 @@ func (m *maker) unit(name string, n float64, in string, wrap func(codec, name st
 	if l == "expiresin" && n <= 120 {
 		return wrap("", in)
 	}
-	unit, err := m.ask("In what does the answer count "+shown(name)+"?", units...)
+	unit, err := m.ask("In what does the answer count "+shown(name, "the expiry")+"?", units...)
 	if err != nil {
 		return nil, 0, err
 	}
 	return wrap(map[string]string{"milliseconds": "ms", "minutes": "min", "hours": "hours"}[unit], in)
 }
 
-func shown(name string) string {
-	if revealing(name) || len(name) > 40 {
-		return "the expiry"
+// shown is a name as people may see it, for it could be a value that slipped.
+func shown(name, otherwise string) string {
+	if name == "" || revealing(name) || len(name) > 40 {
+		return otherwise
 	}
 	return name
 }

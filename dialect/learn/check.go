@@ -89,7 +89,7 @@ func (s *request) differs(r *http.Request) (string, error) {
 	}
 	for _, h := range s.headers {
 		if !slices.Contains(r.Header.Values(h.name), h.text) {
-			return "the header " + shown(h.name), nil
+			return "the header " + shown(h.name, "of a long name"), nil
 		}
 	}
 	for _, c := range s.cookies {

@@ -62,6 +62,15 @@ func (d *doc) walk(path []string, fn func([]string, *doc)) {
 	}
 }
 
+// names returns the names of all fields.
+func (d *doc) names() []string {
+	list := slices.Clone(d.keys)
+	for _, kid := range d.kids {
+		list = append(list, kid.names()...)
+	}
+	return list
+}
+
 // appendJSON writes the document as JSON.
 func (d *doc) appendJSON(b []byte) []byte {
 	switch d.kind {

@@ -161,7 +161,7 @@ func (m *maker) same(field string) bool {
 		return false
 	}
 	const own, same = "an account's own", "the same for every account"
-	choice, err := m.ask("What is the text of the field "+shown(field)+"?", own, same)
+	choice, err := m.ask("What is the text of the field "+shown(field, "without a name")+"?", own, same)
 	m.failed = err
 	return choice == same
 }

@@ -11,6 +11,7 @@ package learn
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -196,6 +197,9 @@ func (m *maker) lastReply(a *answer, p page) (string, *reply, error) {
 	f, ok, err := m.pickToken(a)
 	if err != nil {
 		return "", nil, err
+	}
+	if !ok && a.status >= http.StatusBadRequest {
+		return "", nil, fmt.Errorf("the answer to the login is a refusal (%d): paste what the vendor answers to a good login, or leave it out", a.status)
 	}
 	if !ok && a.html {
 		return "", nil, errors.New("the answer to the login is an HTML page without a token: paste what the vendor answers to a good login, or leave it out")

@@ -113,6 +113,8 @@ func TestRefusals(t *testing.T) {
 		{"curl https://a.example.com/token -H 'content-type: application/json' -d '{\"password\": \"" + secret + "\"'", "learn: line 1: the body of the curl command: not JSON at line 1"},
 		{"curl https://a.example.com/token -d '<a><b>" + secret + "</a>'", "learn: line 1: the body of the curl command: not XML"},
 		{"curl https://a.example.com/token -d '" + secret + "=x&grant_type=password'", "learn: line 1: the name of a field in the form is not a word: is a quote missing, or the value's encoding?"},
+		{"curl https://a.example.com/token --json '{\"user\": {\"" + secret + "\": \"ann\"}, \"password\": \"x\"}'", "learn: line 1: the name of a field in the body is not a word: is a quote missing, or the value's encoding?"},
+		{"curl https://a.example.com/token -u a:" + secret + "\nHTTP/1.1 401 Unauthorized\n\n{\"error\": \"" + secret + "\"}", "learn: the answer to the login is a refusal (401): paste what the vendor answers to a good login, or leave it out"},
 		{"curl https://a.example.com/token -u a:" + secret + " --oauth2-bearer " + secret, "learn: line 1: the request has more than one value for the Authorization header"},
 		{strings.Repeat("curl https://a.example.com/items\n", 65), "learn: the paste has more than 64 curl commands: keep the login, a call and the refresh"},
 		{strings.Repeat("x", 300<<10), "learn: the paste is larger than 256 KiB: leave out what is neither the commands nor their answers"},
@@ -143,6 +145,7 @@ func TestQuestions(t *testing.T) {
 		{"curl https://a.example.com/token -d grant_type=client_credentials -u a:b", "", "", "basic: $client_id:$client_secret"},
 		{"curl https://a.example.com/login -d user=ann -d password=x -d department=sales", "What is the text of the field department?", "the same for every account", "department: sales"},
 		{"curl https://a.example.com/login -d user=ann -d password=x -d department=sales", "What is the text of the field department?", "an account's own", "department: $department"},
+		{"curl https://a.example.com/login -u ann:x --json '[\"sales\"]'", "What is the text of the field without a name?", "the same for every account", "json: [sales]"},
 	} {
 		asked := ""
 		d, err := learn.Curl(c.paste, learn.Options{Ask: func(q learn.Question) (string, error) {

@@ -46,6 +46,11 @@ func (m *maker) request(r *request) (template, sample *request, err error) {
 		t.bearer, s.bearer = m.bearer(r.bearer)
 	}
 	if r.doc != nil {
+		for _, name := range r.doc.names() {
+			if err := m.named(name, "the body"); err != nil {
+				return nil, nil, err
+			}
+		}
 		t.doc, s.doc = m.tree("", r.doc)
 	}
 	if r.body == bodyText {
@@ -54,10 +59,19 @@ func (m *maker) request(r *request) (template, sample *request, err error) {
 	return t, s, nil
 }
 
+// named refuses what is no name of a field: it would stand in the file, and
+// could be a secret.
+func (m *maker) named(name, where string) error {
+	if name == "" || revealing(name) || len(name) > 60 || slices.Contains(m.secrets, name) {
+		return fmt.Errorf("the name of a field in %s is not a word: is a quote missing, or the value's encoding?", where)
+	}
+	return nil
+}
+
 func (m *maker) pairs(list []pair, where string) (templates, samples []pair, err error) {
 	for i, p := range list {
-		if p.name == "" || revealing(p.name) || len(p.name) > 60 || slices.Contains(m.secrets, p.name) {
-			return nil, nil, fmt.Errorf("the name of a field in %s is not a word: is a quote missing, or the value's encoding?", where)
+		if err := m.named(p.name, where); err != nil {
+			return nil, nil, err
 		}
 		twice := func(o pair) bool { return strings.EqualFold(o.name, p.name) }
 		switch at := slices.IndexFunc(list, twice); {
@@ -65,7 +79,7 @@ func (m *maker) pairs(list []pair, where string) (templates, samples []pair, err
 		case list[at].text == p.text:
 			continue
 		default:
-			return nil, nil, fmt.Errorf("%s stands twice in %s, which a dialect cannot say", shown(p.name), where)
+			return nil, nil, fmt.Errorf("%s stands twice in %s, which a dialect cannot say", shown(p.name, "a field"), where)
 		}
 		t, s := m.value(p.name, p.text)
 		if t == "" {

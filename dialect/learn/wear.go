@@ -196,7 +196,7 @@ func (w *wearer) pairs(list []pair, header bool) []pair {
 		known := canonical[l] != "" || canonical[strings.TrimPrefix(l, "x")] != "" || secretName(p.name)
 		if _, stands := placeholder(p.text); !known && !stands {
 			if header {
-				w.m.notef("The call's field %s was left out: it is no credential.", shown(http.CanonicalHeaderKey(p.name)))
+				w.m.notef("The call's field %s was left out: it is no credential.", shown(http.CanonicalHeaderKey(p.name), "of a long name"))
 			}
 			continue
 		}
