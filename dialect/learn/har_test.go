@@ -34,7 +34,7 @@ verify: {GET: /me}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(learn.Modeline+"\n"+c.want, string(d.YAML())); diff != "" {
+		if diff := cmp.Diff(modeline+c.want, string(d.YAML())); diff != "" {
 			t.Error(diff)
 		}
 		if err := d.Check(); err != nil {

@@ -19,9 +19,8 @@ import (
 	"github.com/jetonhq/jeton"
 )
 
-// Modeline is the first line of every file that is written: it tells editors how
-// such files look.
-const Modeline = "# yaml-language-server: $schema=https://raw.githubusercontent.com/jetonhq/jeton/main/schema/dialect.json"
+// modeline tells editors how such files look.
+const modeline = "# yaml-language-server: $schema=https://raw.githubusercontent.com/jetonhq/jeton/main/schema/dialect.json"
 
 // Options say what a paste does not.
 type Options struct {
@@ -58,7 +57,8 @@ type tried struct {
 	token  string  // that the answer holds; "" for a step before the last
 }
 
-// YAML returns the text of the dialect file.
+// YAML returns the text of the dialect file, whose first line tells editors how
+// such files look.
 func (d *Draft) YAML() []byte { return slices.Clone(d.file) }
 
 // Curl learns a dialect from a text with curl commands, each followed by its

@@ -12,6 +12,9 @@ import (
 	"github.com/jetonhq/jeton/dialect/learn"
 )
 
+// modeline is what every file begins with; the pages do not have it.
+const modeline = "# yaml-language-server: $schema=https://raw.githubusercontent.com/jetonhq/jeton/main/schema/dialect.json\n"
+
 // A page is a txtar file: first what is learned from, then what comes of it.
 type page struct {
 	*txtar.Archive
@@ -58,7 +61,7 @@ func (p page) part(name string) string {
 // says comes of it, and tries it. With UPDATE_SCRIPTS set it writes the page.
 func (p page) learned(t *testing.T, d *learn.Draft, parts ...string) {
 	t.Helper()
-	got := map[string]string{"yaml": strings.TrimPrefix(string(d.YAML()), learn.Modeline+"\n"), "notes": lines(d.Notes)}
+	got := map[string]string{"yaml": strings.TrimPrefix(string(d.YAML()), modeline), "notes": lines(d.Notes)}
 	if os.Getenv("UPDATE_SCRIPTS") != "" {
 		p.Files = p.Files[:1]
 		for _, name := range parts {
@@ -73,7 +76,7 @@ func (p page) learned(t *testing.T, d *learn.Draft, parts ...string) {
 			t.Errorf("%s:\n%s", name, diff)
 		}
 	}
-	if !strings.HasPrefix(string(d.YAML()), learn.Modeline+"\n") {
+	if !strings.HasPrefix(string(d.YAML()), modeline) {
 		t.Error("the file does not begin with the modeline")
 	}
 	if err := d.Check(); err != nil {

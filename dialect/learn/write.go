@@ -22,7 +22,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // finish writes the file, unless a secret would stand in it.
 func (m *maker) finish(d *Draft, f *file) (*Draft, error) {
 	var b strings.Builder
-	b.WriteString(Modeline + "\n")
+	b.WriteString(modeline + "\n")
 	for i, key := range f.keys {
 		if kid := f.kids[i]; kid.kind == docText && sentence.MatchString(kid.text) {
 			b.WriteString(key + ": " + kid.text + "\n")
