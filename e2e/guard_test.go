@@ -160,7 +160,7 @@ func TestGuardApartTakesKeys(t *testing.T) {
 // too much. What was missed is known when the issuer is back.
 func TestGuardApartOutage(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, "4s")
+	e := newEdge(t, "10s") // time enough, on a busy machine, for a call after the cut
 	token, lost := e.login(t, "std"), e.login(t, "std")
 	e.until(t, "std", token, 200)
 	e.call(t, "std", lost).want(t, 200, "")

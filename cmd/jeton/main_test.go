@@ -95,15 +95,27 @@ func listening(ts *testscript.TestScript, _ bool, args []string) {
 		at.text = "unix:" + ts.MkAbs(path)
 	}
 	client, base := at.client()
-	for range 1000 {
+	if !eventually(func() bool {
 		answer, err := client.Get(base + "/healthz")
 		if err == nil {
 			_ = answer.Body.Close()
-			return
+		}
+		return err == nil
+	}) {
+		ts.Fatalf("nobody answers on %s", args[0])
+	}
+}
+
+// eventually reports whether something comes to be within a minute, which is
+// long also on a machine that has much else to do.
+func eventually(is func() bool) bool {
+	for range 6000 {
+		if is() {
+			return true
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	ts.Fatalf("nobody answers on %s", args[0])
+	return false
 }
 
 // answers waits until a server answers a form with a status: answers STATUS URL FORM.
@@ -111,29 +123,24 @@ func answers(ts *testscript.TestScript, _ bool, args []string) {
 	form, err := url.ParseQuery(args[2])
 	ts.Check(err)
 	status := ""
-	for range 2000 {
+	if !eventually(func() bool {
 		answer, err := http.PostForm(args[1], form)
 		ts.Check(err)
 		_ = answer.Body.Close()
-		if status = strconv.Itoa(answer.StatusCode); status == args[0] {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+		status = strconv.Itoa(answer.StatusCode)
+		return status == args[0]
+	}) {
+		ts.Fatalf("the status is %s, want %s", status, args[0])
 	}
-	ts.Fatalf("the status is %s, want %s", status, args[0])
 }
 
 // logged waits until a file has a line that matches: logged FILE REGEXP.
 func logged(ts *testscript.TestScript, _ bool, args []string) {
 	line, err := regexp.Compile(args[1])
 	ts.Check(err)
-	for range 2000 {
-		if line.MatchString(ts.ReadFile(args[0])) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !eventually(func() bool { return line.MatchString(ts.ReadFile(args[0])) }) {
+		ts.Fatalf("no line of %s matches %s:\n%s", args[0], args[1], ts.ReadFile(args[0]))
 	}
-	ts.Fatalf("no line of %s matches %s:\n%s", args[0], args[1], ts.ReadFile(args[0]))
 }
 
 // setFile sets a variable to the line in a file: setfile NAME FILE.

@@ -81,18 +81,28 @@ func endDuringALogin(t *testing.T) time.Duration {
 	return end(t, cmd)
 }
 
-// withinASecond fails unless a program once ends within a second. It has three
-// times to do so, since a busy machine can only make it seem slower.
+// withinASecond fails unless a program once ends within a second.
 func withinASecond(t *testing.T, run func(*testing.T) time.Duration) {
 	t.Helper()
 	var took []time.Duration
-	for range 3 {
+	if !sometime(func() bool {
 		took = append(took, run(t))
-		if took[len(took)-1] < time.Second {
-			return
+		return took[len(took)-1] < time.Second
+	}) {
+		t.Errorf("it took %v to end", took)
+	}
+}
+
+// sometime reports whether what has to be done in a time succeeds. It has ten
+// tries, since a busy machine can make any one of them too slow, and none too
+// fast.
+func sometime(try func() bool) bool {
+	for range 10 {
+		if try() {
+			return true
 		}
 	}
-	t.Errorf("it took %v to end", took)
+	return false
 }
 
 // end interrupts a program and returns how long it took to end well.
@@ -112,6 +122,13 @@ func end(t *testing.T, cmd *exec.Cmd) time.Duration {
 // that answers some time after that. The token is in the store all the same,
 // and the next process does not log in.
 func TestLoginIsNotLost(t *testing.T) {
+	var said string
+	if !sometime(func() (ok bool) { said, ok = keepsLogin(t); return ok }) {
+		t.Error(said)
+	}
+}
+
+func keepsLogin(t *testing.T) (said string, ok bool) {
 	var logins atomic.Int32
 	reached, answer := make(chan bool, 8), make(chan bool)
 	vendor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -147,9 +164,7 @@ broker:
 	time.AfterFunc(200*time.Millisecond, func() { close(answer) }) // a slow vendor, but not too slow
 	end(t, cmd)
 	out, err := exec.Command("jeton", "token", "slow", "-c", dir+"/jeton.yaml").CombinedOutput()
-	if err != nil || string(out) != "the-token\n" || logins.Load() != 1 {
-		t.Errorf("%d logins, then %s%v", logins.Load(), out, err)
-	}
+	return fmt.Sprintf("%d logins, then %s%v", logins.Load(), out, err), err == nil && string(out) == "the-token\n" && logins.Load() == 1
 }
 
 // askSlow asks the broker of a folder for the token of its account slow.
