@@ -31,7 +31,7 @@ func TestQuickStart(t *testing.T) {
 	dir, port := t.TempDir(), func() string { return freeAddress(t)[len("127.0.0.1:"):] }
 	vendor := port()
 	for _, change := range [][2]string{
-		{"/tmp/fleet", dir}, {"8080", vendor}, {"8181", port()}, {"6399", port()},
+		{"8080", vendor}, {"8181", port()}, {"6399", port()},
 		{"jeton dev ", "jeton dev --listen 127.0.0.1:" + vendor + " --broker-listen 127.0.0.1:" + port() + " "},
 	} {
 		if !strings.Contains(lines, change[0]) {
@@ -46,6 +46,7 @@ func TestQuickStart(t *testing.T) {
 	defer cancel()
 	bash := exec.CommandContext(ctx, "bash", "-c", script)
 	bash.Dir = ".."
+	bash.Env = append(os.Environ(), "TMPDIR="+dir)
 	bash.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	end := func() error { return syscall.Kill(-bash.Process.Pid, syscall.SIGKILL) }
 	bash.Cancel = end
@@ -55,7 +56,7 @@ func TestQuickStart(t *testing.T) {
 	err = bash.Run()
 	_ = end()
 	if err != nil && !strings.Contains(err.Error(), exec.ErrWaitDelay.Error()) {
-		logs, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+		logs, _ := filepath.Glob(filepath.Join(dir, "*", "*.log"))
 		for _, name := range logs {
 			text, _ := os.ReadFile(name)
 			t.Logf("%s:\n%s", name, text)
