@@ -87,3 +87,45 @@ func address(t *testing.T, lines string) string {
 	}
 	return m[1]
 }
+
+// TestConfigurationsOfPages lets jeton check what the README and the first page
+// for operators show as whole configurations.
+func TestConfigurationsOfPages(t *testing.T) {
+	t.Parallel()
+	secret := regexp.MustCompile(`file:/[a-z/]+/`)
+	for page, whole := range map[string]int{"../README.md": 4, "../docs/operations.md": 1} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), whole)
+		if len(blocks) < whole {
+			t.Fatalf("%s has %d configurations, want %d", page, len(blocks), whole)
+		}
+		for _, m := range blocks {
+			config := strings.ReplaceAll(secret.ReplaceAllString(m[1], "file:"), "sqlite:/var/lib/jeton/", "sqlite:")
+			if strings.HasPrefix(config, "guard:") {
+				config = "issuer: {realms: {partners: {dialect: oauth2}}}\n" + config
+			}
+			dir := t.TempDir()
+			if err := os.Mkdir(filepath.Join(dir, "dialects"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			key, _ := run(t, "", "config", "new-key")
+			files := map[string]string{"jeton.yaml": config, "seal.key": key, "dialects/acme.yaml": "dialect: acme\ntoken: https://auth.acme.example/token\n"}
+			for _, name := range []string{"edge.key", "worker", "iadvize", "otlp"} {
+				files[name] = name + strings.Repeat("k", 40)
+			}
+			for name, text := range files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command(program, "config", "check", "-c", filepath.Join(dir, "jeton.yaml"))
+			cmd.Env = append(os.Environ(), "IADVIZE_USER=me@example.com", "ACME_SECRET=s3cret")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s\n%s", page, err, out, config)
+			}
+		}
+	}
+}
