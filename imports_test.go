@@ -87,6 +87,8 @@ var onlyIn = map[string]string{ // :: import path -> folders
 	"github.com/goccy/go-yaml":            "cmd/ yamlnode",
 	"github.com/go-jose/go-jose/v4":       "cmd/ keys dialect dialect/sign verify",
 	"github.com/golang-jwt/jwt/v5":        "jws dialect/sign",
+	"github.com/beevik/etree":             "dialect/sign",
+	"github.com/russellhaering/goxmldsig": "dialect/sign",
 	"github.com/graph-gophers/graphql-go": "cmd/jeton/sample",
 	"github.com/vektah/gqlparser/v2":      "guard/graphql",
 	"github.com/vektah/gqlparser/v2/ast":  "guard/graphql",

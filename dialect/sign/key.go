@@ -1,7 +1,8 @@
 // Package sign holds what the language of dialects cannot say itself: keys and
-// their fingerprints, JSON Web Tokens that a client makes, and the two ways of
-// signing a whole request that vendors document, AWS Signature Version 4 and
-// OAuth 1.0. It is a closed set; each function has its counterpart that checks.
+// their fingerprints, JSON Web Tokens and SAML assertions that a client makes, and
+// the two ways of signing a whole request that vendors document, AWS Signature
+// Version 4 and OAuth 1.0. It is a closed set; each function has its counterpart
+// that checks.
 //
 // The package dials nobody, keeps nothing, and is safe for concurrent use. No
 // error shows a key, a secret or a part of the message.
