@@ -74,7 +74,7 @@ func sameLetters(a, b string) bool {
 // check refuses a dialect that is well-formed but cannot work.
 func (d *Dialect) check(root yamlnode.Node) error {
 	for _, wrong := range []func(yamlnode.Node) error{
-		d.unbound, d.astray, d.described, d.ordered, d.contradictory, d.bodiless, d.unknowable, d.worthless, d.ambiguous,
+		d.unbound, d.astray, d.described, d.ordered, d.contradictory, d.bodiless, d.unknowable, d.exchanged, d.worthless, d.ambiguous,
 	} {
 		if err := wrong(root); err != nil {
 			return err

@@ -335,8 +335,11 @@ type env struct {
 	now  time.Time
 	busy []string // lets that are being made
 
-	absent func(hole string) bool // whether a claim of a let may be left out; nil: none may
+	absent  func(hole string) bool // whether a claim of a let may be left out; nil: none may
+	account jeton.Vars             // on a server: the account's own, without what a message brings
 }
+
+func (e *env) optional(hole string) bool { return e.absent != nil && e.absent(hole) }
 
 // get returns a variable, made by a let if nobody gave it. What was made is the
 // same for the rest of the message.

@@ -299,7 +299,7 @@ func (m *Received) Prove(account jeton.Vars, now time.Time) error {
 		}
 	}
 	for _, p := range m.proofs {
-		e := &env{vars: vars, lets: m.dialect.lets, now: now}
+		e := &env{vars: vars, lets: m.dialect.lets, now: now, absent: m.dialect.optional, account: account}
 		if p.signed != nil {
 			fail(p.signed.prove(p, e))
 			continue
@@ -352,9 +352,13 @@ func parseLet(d *Dialect, root yamlnode.Node) error {
 		}
 		l := &let{name: p.Key.Text}
 		var err error
-		if p.Value.Kind == yamlnode.Map {
+		_, saml := p.Value.Get("saml")
+		switch {
+		case saml:
+			l.signed, err = parseSAML(p.Value)
+		case p.Value.Kind == yamlnode.Map:
 			l.signed, err = parseJWT(p.Value)
-		} else {
+		default:
 			l.value, err = parseValue(p.Value, "let."+l.name)
 		}
 		if err != nil {

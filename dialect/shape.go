@@ -264,6 +264,7 @@ func (d *Dialect) MintShape() Shape {
 //	"url"                          the URL of a host
 //	"cookies"                      name=value pairs with a semicolon and a blank between them
 //	"certificate"                  PEM
+//	"signing certificate"          PEM, of the key that signs
 //	"key"                          a private key in PEM
 //	"RS256", "ES256", ...          a private key in PEM for that JWS algorithm
 func (d *Dialect) Kinds() map[string]string {

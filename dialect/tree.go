@@ -96,7 +96,7 @@ func (t *tree) each(f func(p *part, digested bool)) {
 
 // object fills a document that is an object. What is absent is left out.
 func (t *tree) object(e *env) (map[string]any, error) {
-	b, err := t.fill(nil, e, func(hole string) bool { return e.absent != nil && e.absent(hole) })
+	b, err := t.fill(nil, e, e.optional)
 	if err != nil {
 		return nil, err
 	}

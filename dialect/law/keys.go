@@ -20,15 +20,18 @@ import (
 // Two of each kind: the second is what a forger has. They are made when they
 // are first asked for, once for the whole process.
 var made = map[string]func() [2]string{
-	"P-256":       p256,
-	"RSA":         sync.OnceValue(twice(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) })),
-	"P-384":       sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) })),
-	"P-521":       sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) })),
-	"Ed25519":     sync.OnceValue(twice(newEd25519)),
-	"certificate": sync.OnceValue(certificates),
+	"P-256":               p256,
+	"RSA":                 rsa2048,
+	"P-384":               sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) })),
+	"P-521":               sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) })),
+	"Ed25519":             sync.OnceValue(twice(newEd25519)),
+	"certificate":         sync.OnceValue(func() [2]string { return certificates(p256()) }),
+	"signing certificate": sync.OnceValue(func() [2]string { return certificates(rsa2048()) }),
 }
 
 var p256 = sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }))
+
+var rsa2048 = sync.OnceValue(twice(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }))
 
 func newEd25519() (crypto.Signer, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -56,9 +59,9 @@ func encodeKey(key crypto.Signer) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// certificates are self-signed, for the P-256 keys.
-func certificates() (pair [2]string) {
-	for i, text := range p256() {
+// certificates are self-signed, for two keys.
+func certificates(keys [2]string) (pair [2]string) {
+	for i, text := range keys {
 		block, _ := pem.Decode([]byte(text))
 		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		if err != nil {
@@ -100,7 +103,8 @@ func keys(kind string) (pair [2]string, ok bool) {
 }
 
 // Key returns a private key in PEM for a JWS algorithm, a certificate in PEM for
-// "certificate", and the key of that certificate for "key". It is the same for
+// "certificate", the key of that certificate for "key", and a certificate of the
+// RSA key for "signing certificate". It is the same for
 // the whole process, and empty for a kind whose keys are texts of any form.
 func Key(kind string) string {
 	pair, _ := keys(kind)

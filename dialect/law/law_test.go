@@ -15,13 +15,15 @@ var constructs = map[string]string{
 token: https://a.test/token
 call: https://a.test/v1
 revoke: {POST: /revoke, form: {token: $access_token}}`,
-	"assertion RS256": assertion("RS256"),
-	"assertion PS384": assertion("PS384"),
-	"assertion ES256": assertion("ES256"),
-	"assertion ES384": assertion("ES384"),
-	"assertion ES512": assertion("ES512"),
-	"assertion EdDSA": assertion("EdDSA"),
-	"assertion HS256": assertion("HS256"),
+	"assertion RS256":            assertion("RS256"),
+	"assertion PS384":            assertion("PS384"),
+	"assertion ES256":            assertion("ES256"),
+	"assertion ES384":            assertion("ES384"),
+	"assertion ES512":            assertion("ES512"),
+	"assertion EdDSA":            assertion("EdDSA"),
+	"assertion HS256":            assertion("HS256"),
+	"SAML assertion":             samlAssertion("RS256", "cert: $certificate", "$base64"),
+	"SAML without a certificate": samlAssertion("RS512", "lifetime: 1h", "$base64url"),
 	"digest of a body": `
 let: {digest: "$base64($hmac_sha256($secret, $key_id.$created))", created: $now()}
 token:
@@ -188,6 +190,27 @@ token:
 call: https://a.test`
 }
 
+func samlAssertion(alg, more, codec string) string {
+	return `
+vars: {locale: ~}
+let:
+  assertion:
+    saml:
+      issuer: $client_id
+      subject: $username@$company
+      format: urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress
+      audience: www.a.test
+      recipient: https://$host/oauth/token
+      attributes: {api_key: $client_id, locale: $locale, proof: "$hmac_sha256($secret, $username)", "<a&b>": '"fixed" & <text>'}
+    alg: ` + alg + `
+    key: $private_key
+    ` + more + `
+token:
+  POST: https://a.test/token
+  form: {grant_type: "urn:ietf:params:oauth:grant-type:saml2-bearer", client_id: $client_id, assertion: ` + codec + `($assertion)}
+call: https://a.test`
+}
+
 // TestConstructs: the laws hold for everything that the language says, and
 // messages are written, read and forged.
 func TestConstructs(t *testing.T) {
@@ -230,7 +253,7 @@ func TestSameSeedSameReport(t *testing.T) {
 
 // TestKeys: a kind has one key for the whole process.
 func TestKeys(t *testing.T) {
-	for _, kind := range []string{"RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA", "key", "certificate"} {
+	for _, kind := range []string{"RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA", "key", "certificate", "signing certificate"} {
 		if k := law.Key(kind); !strings.HasPrefix(k, "-----BEGIN ") || k != law.Key(kind) {
 			t.Errorf("%s: no key, or another each time", kind)
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -264,7 +265,8 @@ func OpenSAML(text string) (Assertion, error) {
 }
 
 // CheckSAML checks that the assertion was signed by exactly this alg with the
-// key, and returns what the signature covers: not what stands beside it. The keys
+// key, and returns what the signature covers, which is what [OpenSAML] returns of
+// the same text, else an error. The keys
 // are text as [ParseKey] reads it, of which the public half is used; if there are
 // several, they all have to be the same one. No key is taken from the text: a
 // certificate that travels in it is only compared with those among keys, if there
@@ -275,7 +277,8 @@ func CheckSAML(text, alg string, keys ...string) (Assertion, error) {
 	if err != nil {
 		return Assertion{}, err
 	}
-	if _, err := readSAML(root, false); err != nil {
+	opened, err := readSAML(root, false)
+	if err != nil {
 		return Assertion{}, err
 	}
 	public, err := samlPublic(alg, keys)
@@ -299,7 +302,11 @@ func CheckSAML(text, alg string, keys ...string) (Assertion, error) {
 	if err != nil || signed == nil {
 		return Assertion{}, errSAMLSignature
 	}
-	return readSAML(signed, true)
+	covered, err := readSAML(signed, true)
+	if err != nil || !reflect.DeepEqual(opened, covered) {
+		return Assertion{}, errors.New("sign: SAML: what was signed is not what is read")
+	}
+	return covered, nil
 }
 
 var errSAMLSignature = errors.New("sign: SAML: the signature is not by this key")
