@@ -104,7 +104,7 @@ func tokens(a *answer) []found {
 }
 
 func tokenScore(f found) int {
-	name := strings.TrimPrefix(letters(f.name), "x")
+	name := strings.TrimPrefix(letters(underRefresh(f.path, f.name)), "x")
 	value := strings.TrimPrefix(f.text, "Bearer ")
 	switch {
 	case f.text == "" || f.where != "body" && strings.ContainsAny(placeholderless(value), " \t\n"):
@@ -156,6 +156,21 @@ func tokenScore(f found) int {
 		score += 5
 	}
 	return max(score-2*len(f.path), 1)
+}
+
+// underRefresh is the name of a field that stands at a path, as it would be
+// called outside an object that is all about the refresh token.
+func underRefresh(path []string, name string) string {
+	if len(path) < 2 {
+		return name
+	}
+	if above := letters(path[len(path)-2]); above != "refresh" && above != "refreshtoken" {
+		return name
+	}
+	if l := letters(name); l == "value" || l == "jwt" || l == "id" {
+		name = "token"
+	}
+	return "refresh_" + name
 }
 
 // pickToken says which text of an answer is the token.
@@ -314,6 +329,9 @@ func (m *maker) replyTree(path []string, d *doc, token *found, more map[string]s
 		if revealing(d.keys[i]) && holes == 0 || slices.Contains(m.secrets, d.keys[i]) {
 			continue
 		}
+		if revealing(d.keys[i]) {
+			m.notef("The name of a field in the answer looks like an account's own, which a dialect cannot leave open.")
+		}
 		t.set(d.keys[i], k)
 		total += holes
 	}
@@ -373,6 +391,7 @@ func (m *maker) replyLeaf(path []string, d *doc, token *found, more map[string]s
 			name = path[len(path)-2]
 		}
 	}
+	name = underRefresh(path, name)
 	l := letters(name)
 	if token != nil && token.where == "body" && d.kind == docText && slices.Equal(path, token.path) && d.text == token.text {
 		return text(m.tokenHole(d.text)), 1, nil
@@ -391,6 +410,7 @@ func (m *maker) replyLeaf(path []string, d *doc, token *found, more map[string]s
 			return text(literal(d.text)), 0, nil
 		}
 		m.secret(d.text)
+		m.refresh = d.text
 		return text("$refresh_token"), 1, nil
 	case l == "scope" && d.kind == docText:
 		return text("$scope"), 1, nil

@@ -22,7 +22,8 @@ type maker struct {
 	scope   []string          // that the page asks for
 	comma   bool              // scopes are separated by commas
 	notes   []string
-	failed  error // of a question
+	refresh string // the refresh token of the last answer
+	failed  error  // of a question
 
 	settings *doc   // vars: public settings and their choice
 	lifetime string // that somebody told

@@ -183,6 +183,8 @@ func FuzzCurl(f *testing.F) {
 			`-u "id:` + secret + `"`, `-d 'client_secret=` + url.QueryEscape(secret) + `'`, `-H "Authorization: Bearer ` + secret + `"`,
 			`-d '{"password": "` + secret + `"}'`, `-H 'X-Api-Key: ` + secret + `'`, `-b session=` + secret, `--data-urlencode password=` + secret,
 			`-d '<a><password>` + secret + `</password></a>'`, `-H 'Authorization: Basic ` + base64.StdEncoding.EncodeToString([]byte("id:"+secret)) + `'`,
+			`--json '{"` + secret + `": "x"}'`, `-d '<a><b x="` + secret + `"/></a>'`, `-F 'password="` + secret + `";type=text/plain'`, `--url-query key=` + secret,
+			`-d @- <<< '{"password": "` + secret + `"}'`, "-d \"$(cat <<EOF\n{'password': '" + secret + "'}\nEOF\n)\"", "\n{\"tokens\": [{}, {\"type\": \"access\", \"value\": \"" + secret + "\"}]}\n",
 			"\n{\"access_token\": \"" + secret + "\"}\n", "\nHTTP/1.1 200 OK\nX-Auth-Token: " + secret + "\n\n",
 		}
 		paste := "curl https://api.example.com/oauth/token " + before + " " + places[int(place)%len(places)] + " " + after

@@ -15,7 +15,7 @@ func (m *maker) url(r, t, s *request) {
 	if u, err := url.Parse(base); base != "" && err == nil {
 		t.scheme, t.host = "", hole(m.texts[base])
 		s.scheme, s.host = u.Scheme, u.Host
-		t.path, s.path = m.path(strings.TrimPrefix(r.origin()+r.path, base))
+		t.path, s.path = m.path(strings.TrimPrefix(r.origin()+r.path, strings.TrimSuffix(base, "/")))
 		s.path = strings.TrimSuffix(u.Path, "/") + s.path
 		return
 	}
@@ -32,7 +32,7 @@ func (m *maker) url(r, t, s *request) {
 func (m *maker) base(address string) string {
 	longest := ""
 	for text := range m.texts {
-		rest, ok := strings.CutPrefix(address, text)
+		rest, ok := strings.CutPrefix(address, strings.TrimSuffix(text, "/"))
 		if ok && strings.HasPrefix(text, "http") && (rest == "" || rest[0] == '/') && len(text) > len(longest) {
 			longest = text
 		}

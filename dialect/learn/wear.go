@@ -238,12 +238,17 @@ func (m *maker) refreshes(list []exchange, login *request, returns []*reply) (*d
 		if len(out.kids) == 2 {
 			break
 		}
-		wears := e.request.bearer != "" || e.request.header("Authorization") != ""
+		called, _ := placeholder(e.request.bearer)
+		own := e.request.bearer != "" && (e.request.bearer == m.refresh || strings.HasPrefix(called, "refresh"))
+		wears := !own && (e.request.bearer != "" || e.request.header("Authorization") != "")
 		t, _, err := m.request(e.request.withoutToken())
 		if err != nil {
 			return nil, err
 		}
-		if wears {
+		switch {
+		case own:
+			t.bearer = "$refresh_token"
+		case wears:
 			t.bearer = "$access_token"
 		}
 		if t.standardRefresh(login) && len(list) == 1 && loginReply != nil && strings.Contains(loginReply.body.flowOrEmpty(), "$refresh_token") {
