@@ -17,7 +17,7 @@ func (d *Dialect) AccountVars() []string {
 // text of several lines.
 func PEM(kind string) bool {
 	switch strings.TrimRight(kind, "0123456789") {
-	case "certificate", "key", "RS", "PS", "ES", "EdDSA":
+	case "certificate", "signing certificate", "key", "RS", "PS", "ES", "EdDSA":
 		return true
 	}
 	return false

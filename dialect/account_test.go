@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
 )
 
 // TestAccountVars: all that an account may give is what logins demand, what calls
@@ -31,16 +32,15 @@ call: https://$shop.a.example`: {"client_id", "private_key", "shop", "region", "
 	}
 }
 
-// TestPEM: keys and certificates are in PEM, and nothing else that Kinds tells is.
+// TestPEM: the kinds of which law makes keys and certificates are in PEM, and no
+// others.
 func TestPEM(t *testing.T) {
-	for _, kind := range []string{"certificate", "key", "RS256", "RS512", "PS384", "ES256", "EdDSA"} {
-		if !dialect.PEM(kind) {
-			t.Errorf("%s is not in PEM", kind)
-		}
-	}
-	for _, kind := range []string{"", "seconds", "minutes", "hours", "instant", "day", "words", "url", "cookies", "HS256"} {
-		if dialect.PEM(kind) {
-			t.Errorf("%q is in PEM", kind)
+	for _, kind := range []string{
+		"certificate", "signing certificate", "key", "RS256", "RS512", "PS384", "ES256", "EdDSA",
+		"", "seconds", "minutes", "hours", "instant", "day", "words", "url", "cookies", "HS256",
+	} {
+		if want := law.Key(kind) != ""; dialect.PEM(kind) != want {
+			t.Errorf("%q is in PEM: %v, want %v", kind, !want, want)
 		}
 	}
 }
