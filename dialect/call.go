@@ -28,8 +28,8 @@ type Call struct {
 	accept []*Call
 }
 
-// holes returns the names that a call needs: of its URL and of what it wears.
-func (c *Call) holes() []string { return appendNew(c.base.holes(), c.needs()...) }
+// Holes returns the names that a call needs: of its URL and of what it wears.
+func (c *Call) Holes() []string { return appendNew(c.base.holes(), c.needs()...) }
 
 // Headers returns the names of the headers in which a call can carry
 // credentials, in whichever way it wears them; Authorization is the first.
@@ -145,7 +145,7 @@ func (d *Dialect) Led() bool { return d.leads(d.Call.base) }
 
 // Wears reports whether calls carry anything of the token, which they do not
 // where each is signed.
-func (c *Call) Wears() bool { return slices.Contains(c.holes(), "access_token") }
+func (c *Call) Wears() bool { return slices.Contains(c.Holes(), "access_token") }
 
 // A Worn is what makes calls wear one token, worked out once for all of them.
 // It holds the token and prints as "[redacted]". It does not change, and is safe

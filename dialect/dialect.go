@@ -267,7 +267,7 @@ func (d *Dialect) loginNeeds() []string {
 func (d *Dialect) CallVars() []string {
 	login := d.loginNeeds()
 	var names []string
-	for _, name := range d.made(d.Call.holes()) {
+	for _, name := range d.made(d.Call.Holes()) {
 		if name != "access_token" && !slices.Contains(login, name) && !d.answered(name) {
 			names = append(names, name)
 		}

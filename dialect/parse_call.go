@@ -25,7 +25,7 @@ func parseCall(d *Dialect, root yamlnode.Node) error {
 // a signature, and no token.
 func (d *Dialect) parseTokenless(root yamlnode.Node) error {
 	if n, ok := root.Get("call"); ok && (d.Call.sign != nil || d.Call.tls != nil) || len(d.Call.needs()) > 0 {
-		if slices.Contains(d.Call.holes(), "access_token") {
+		if slices.Contains(d.Call.Holes(), "access_token") {
 			return n.Errorf("nothing makes $access_token: token, or let, is to")
 		}
 		return nil
@@ -35,7 +35,7 @@ func (d *Dialect) parseTokenless(root yamlnode.Node) error {
 
 // wear makes a call that does not mention the token wear it as its bearer.
 func wear(c *Call) {
-	if !slices.Contains(c.holes(), "access_token") {
+	if !slices.Contains(c.Holes(), "access_token") {
 		c.bearer = must("$access_token")
 	}
 }

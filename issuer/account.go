@@ -101,7 +101,7 @@ func plain(d *dialect.Dialect) bool {
 		}
 	}
 	for _, name := range d.AnswerShape(d.Login).Travels {
-		if !slices.Contains(plainAnswers, name) && slices.Contains(d.CallShape().Travels, name) {
+		if !slices.Contains(plainAnswers, name) && d.LeadsTo(name) == "" && slices.Contains(d.Call.Holes(), name) {
 			return false
 		}
 	}

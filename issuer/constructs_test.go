@@ -135,6 +135,15 @@ call:
   sign: {oauth1: {consumer_key: $consumer_key, consumer_secret: $consumer_secret, token: $token_id, token_secret: $token_secret, realm: $account_id}}`,
 	"aws4": `
 call: {base: https://a.test/x, sign: {aws4: {key_id: $key_id, secret: $secret, region: eu-1, service: x}}}`,
+	"a digest of the token": `
+let: {created: $now()}
+token: {POST: https://a.test/token, json: {user: $username, password: $password}, returns: {token: $access_token}}
+call: {base: https://a.test, headers: {authorization: Bearer $access_token, x-time: $created, x-sum: "$hmac_sha256($client_secret, $access_token$created)"}}`,
+	"a path that the login answers": `
+token: {POST: https://a.test/token, json: {user: $username, password: $password}, returns: {token: $access_token, domain: $domain}}
+call: https://a.test/domains/$domain`,
+	"a digest of the account": `
+call: {base: https://a.test, basic: "$username:$sha256($password)"}`,
 	"key in calls": `
 call: {base: https://a.test, headers: {x-api-key: $api_key, x-account: $account}}`,
 	"certificate": `

@@ -373,6 +373,16 @@ func TestEvery(t *testing.T) {
 	}
 }
 
+// A token is bound to the API key of its login only where calls wear that.
+func TestKeyAtTheLoginOnly(t *testing.T) {
+	d, err := dialect.Parse("test.yaml", []byte(`dialect: x
+token: {POST: https://a.test/token, headers: {x-api-key: $api_key}, json: {user: $username, password: $password}, returns: {token: $access_token}}
+call: https://a.test
+`))
+	must(t, err)
+	testEvery(t, d)
+}
+
 func testEvery(t *testing.T, d *dialect.Dialect) {
 	v := vend(t, d, slices.Contains(slices.Collect(maps.Values(d.Kinds())), "certificate"), nil)
 	account := v.invented("a")

@@ -58,7 +58,7 @@ func (r *Realm) grant(ctx context.Context, a *attempt, t *token, p *party) (answ
 	if t.audience, err = p.audience(a.vars, r.url); err != nil {
 		return nil, err
 	}
-	if p.key != nil {
+	if p.key != nil && slices.Contains(r.dialect.CallShape().Travels, "api_key") {
 		t.bound = map[string]jeton.Secret{"api_key": jeton.NewSecret(a.vars["api_key"])}
 	}
 	// A client by itself gets no refresh token: it can log in again (RFC 6749

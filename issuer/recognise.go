@@ -237,7 +237,7 @@ func (r *Realm) whole(account jeton.Vars, p presented) bool {
 func (r *Realm) proving(c directory.Client, account jeton.Vars) jeton.Vars {
 	vars := r.dialect.Defaults()
 	for name := range r.accounts.answered {
-		if !r.accounts.stepped[name] && c.ID != "" {
+		if !r.accounts.stepped[name] && c.ID != "" && name != "access_token" && name != "refresh_token" { // those are new each time
 			vars[name] = r.stable(c, account, name)
 		}
 	}
