@@ -212,7 +212,11 @@ func (d *Dialect) readAnswer(x *Exchange, status int, header http.Header, body [
 		return nil
 	}
 	if err := x.returns.read(doc, "", needed, b, &fits); err != nil {
-		if code, ok := errorCode(doc); ok {
+		code, ok := errorCode(doc)
+		if !ok {
+			code, ok = d.refusedBy(x, status, doc)
+		}
+		if ok {
 			return &jeton.Error{Code: code, Description: fmt.Sprintf("the vendor answered %d with an error in the body", status)}
 		}
 		return fmt.Errorf("dialect: %s: the answer to a %s: %w", d.Name, x.Kind, err)
@@ -276,7 +280,11 @@ func (d *Dialect) refusal(x *Exchange, status int, header http.Header, body []by
 		return e
 	}
 	if doc, err := strictjson.Parse(body); err == nil {
-		if code, ok := errorCode(doc); ok {
+		code, ok := errorCode(doc)
+		if !ok {
+			code, ok = d.refusedBy(x, status, doc)
+		}
+		if ok {
 			e.Code = code
 			return e
 		}
@@ -298,6 +306,31 @@ func (d *Dialect) refusal(x *Exchange, status int, header http.Header, body []by
 		e.Code = jeton.InvalidClient
 	}
 	return e
+}
+
+// refusedBy finds the refusal whose body, as the dialect has it, a document is:
+// it has every fixed text of that. A status that means yes as well tells nothing.
+func (d *Dialect) refusedBy(x *Exchange, status int, doc any) (jeton.Code, bool) {
+	for _, text := range codes {
+		code := jeton.Code(text)
+		own := d.Errors[code]
+		if code == jeton.InvalidToken && x.Kind != KindVerify || own.Status >= 300 && own.Status != status || own.Status == 0 && status < 300 {
+			continue
+		}
+		if own.says(doc) {
+			return code, true
+		}
+	}
+	return "", false
+}
+
+// says reports whether a document is the refusal's body: it has every fixed text of
+// that, and there is one.
+func (r Refusal) says(doc any) bool {
+	fixed := false
+	r.body.places("", func(_ string, t *tree) { fixed = fixed || !t.value.variable() })
+	fits, any := 0, func(string) bool { return true }
+	return fixed && r.body.read(doc, "", reading{literals: true, optional: any}, newBound(), &fits) == nil
 }
 
 // errorCode finds a code that we know in an answer of RFC 6749 section 5.2.

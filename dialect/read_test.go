@@ -223,6 +223,46 @@ func TestReadResponseRefusals(t *testing.T) {
 	}
 }
 
+// TestRefusedByTheBody: an answer with the body of a refusal is that refusal,
+// also under a status that means yes as well.
+func TestRefusedByTheBody(t *testing.T) {
+	d, err := dialect.Parse("d.yaml", []byte(`dialect: d
+token:
+  GET: https://a.test/token
+  query: {appid: $client_id, secret: $client_secret}
+  returns: {access_token: $access_token}
+errors:
+  invalid_client: {status: 200, json: {errcode: 40013, errmsg: $error_description}}
+  invalid_scope: {status: 400, json: {errcode: 40014}}
+  unauthorized_client: {status: 400, json: {errcode: 40015}}
+  invalid_request: {status: 200, json: {message: $error_description}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		status int
+		body   string
+		want   jeton.Code // empty: an error of no kind
+	}{
+		{200, `{"errcode": 40013, "errmsg": "hunter2", "rid": 7}`, jeton.InvalidClient},
+		{200, `{"errcode": 40013}`, jeton.InvalidClient},
+		{400, `{"errcode": 40015}`, jeton.UnauthorizedClient},
+		{200, `{"errcode": 40015}`, ""},
+		{200, `{"errcode": "40013"}`, ""},
+		{200, `{"message": "which has no fixed text"}`, ""},
+		{200, `{"errcode": 1}`, ""},
+	} {
+		_, err := d.ReadResponse(d.Login, c.status, nil, []byte(c.body), time.Now())
+		if e, ok := errors.AsType[*jeton.Error](err); err == nil || ok != (c.want != "") || ok && e.Code != c.want {
+			t.Errorf("%d %s: %v, want %s", c.status, c.body, err, c.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("what the vendor wrote is shown: %v", err)
+		}
+	}
+}
+
 // TestExpiry: the earliest of what is known counts.
 func TestExpiry(t *testing.T) {
 	const century = 100 * 365 * 24 * time.Hour
