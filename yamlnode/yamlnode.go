@@ -176,8 +176,12 @@ func syntaxError(at place, err error) error {
 	return e
 }
 
+// marks are what the parser quotes of its own: it wants one of them.
+var marks = strings.NewReplacer("','", "a comma", "'}'", "a closing brace", "']'", "a closing bracket", "':'", "a colon")
+
 // withoutSource drops what the parser quotes from the file.
 func withoutSource(message string) string {
+	message = marks.Replace(message)
 	if i := strings.IndexAny(message, "\"'`\n"); i >= 0 {
 		message = strings.TrimSpace(message[:i])
 	}

@@ -39,6 +39,8 @@ func TestErrorsSayWhereAndHideTheLine(t *testing.T) {
 		{"a: *x\n", "f:1:"},
 		{"a: 1\n---\nb: 2\n", "f:3:1: a second document"},
 		{"a: [hunter2\n", "f:1:"},
+		{"a: {b:c: {d: hunter2}}\n", "f:1:10: not YAML: a comma or a closing brace must be specified"},
+		{"a: {b: hunter2\n", "f:1:4: not YAML: could not find flow mapping end token a closing brace"},
 		{"a: \xff", "f:1:1: the file is not UTF-8"},
 		{"a: " + strings.Repeat("[", 100000), "f:1:"},
 		{strings.Repeat("- ", 100000), "f:1:"},
