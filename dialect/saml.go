@@ -75,8 +75,8 @@ func (t *samlTemplate) make(e *env) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cert, err := t.cert.fill(e) // none is ""
-	if _, missing := errors.AsType[missingError](err); err != nil && !(missing && t.cert.leftOut(e.optional)) {
+	cert, err := t.certificate(e)
+	if err != nil {
 		return "", err
 	}
 	return sign.MakeSAML(t.alg, key, cert, a)
@@ -142,19 +142,28 @@ func (t *samlTemplate) prove(p proof, e *env) error {
 	return nil
 }
 
-// own returns the account's key, its certificate, or both.
+// own returns the account's key, which may be the public half or the certificate,
+// and its certificate if it has one.
 func (t *samlTemplate) own(e *env) ([]string, error) {
-	account := &env{vars: e.account.Clone(), now: e.now}
-	var keys []string
-	for _, v := range []value{t.key, t.cert} {
-		if text, err := v.fill(account); err == nil && text != "" {
-			keys = append(keys, text)
-		}
+	account := &env{vars: e.account.Clone(), now: e.now, absent: e.absent}
+	key, err := t.key.fill(account)
+	if err != nil {
+		return nil, err
 	}
-	if keys == nil {
-		return nil, errors.New("the account has no key")
+	cert, err := t.certificate(account)
+	if err != nil || cert == "" {
+		return []string{key}, err
 	}
-	return keys, nil
+	return []string{key, cert}, nil
+}
+
+// certificate returns what goes along; "" is nothing.
+func (t *samlTemplate) certificate(e *env) (string, error) {
+	text, err := t.cert.fill(e)
+	if _, missing := errors.AsType[missingError](err); missing && t.cert.leftOut(e.optional) {
+		return "", nil
+	}
+	return text, err
 }
 
 // identity is the text itself: an assertion is exchanged for a token, and is none.

@@ -134,7 +134,7 @@ func TestSAMLKeys(t *testing.T) {
 	}{
 		"key and certificate":             {key, certificate, true},
 		"the key alone":                   {key, "", true},
-		"the certificate alone":           {"", certificate, true},
+		"no key":                          {"", certificate, false},
 		"the certificate in its place":    {certificate, certificate, true},
 		"neither":                         {"", "", false},
 		"another key":                     {law.Key("ES256"), certificate, false},

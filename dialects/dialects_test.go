@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -202,16 +203,19 @@ func (c transcript) check(t *testing.T) {
 	}
 }
 
-// makeLets puts what the client makes where the page has {{name}}: it is another
-// text each time.
+// makeLets puts what the client makes where the page has {{name}}, or
+// {{base64(name)}}: it is another text each time.
 func (c *transcript) makeLets(t *testing.T) {
 	t.Helper()
-	for _, found := range regexp.MustCompile(`\{\{([a-z0-9_]+)\}\}`).FindAllStringSubmatch(c.request, -1) {
-		name := found[1]
+	for _, found := range regexp.MustCompile(`\{\{(base64\()?([a-z0-9_]+)\)?\}\}`).FindAllStringSubmatch(c.request, -1) {
+		name := found[2]
 		text := c.vars[name]
 		if text == "" {
 			text = c.made(t, name)
 			c.vars[name] = text
+		}
+		if found[1] != "" {
+			text = base64.StdEncoding.EncodeToString([]byte(text))
 		}
 		if strings.Contains(c.request, "x-www-form-urlencoded") {
 			text = url.QueryEscape(text)

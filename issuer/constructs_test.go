@@ -19,6 +19,24 @@ token:
   returns: {token: $access_token, expires_at: $iso($expires_at)}
 call: https://api.a.test
 lifetime: 1h`,
+	"SAML bearer": `
+vars: {certificate: ~}
+let:
+  assertion:
+    saml: {issuer: $client_id, subject: $username, audience: www.a.test, recipient: "https://a.test/oauth/token", attributes: {api_key: $client_id}}
+    key: $private_key
+    cert: $certificate
+    lifetime: 10m
+token:
+  POST: https://a.test/oauth/token
+  form: {grant_type: "urn:ietf:params:oauth:grant-type:saml2-bearer", company_id: $company_id, client_id: $client_id, assertion: $base64($assertion)}
+call: https://a.test`,
+	"SAML bearer with a certificate": `
+let: {assertion: {saml: {issuer: $issuer, subject: $username, audience: www.a.test, recipient: "https://a.test/oauth/token"}, key: $private_key, cert: $certificate}}
+token:
+  POST: https://a.test/oauth/token
+  form: {grant_type: "urn:ietf:params:oauth:grant-type:saml2-bearer", assertion: $base64url($assertion)}
+call: https://a.test`,
 	"private_key_jwt": `
 let: {client_assertion: {jwt: {iss: $client_id, sub: $client_id, aud: "https://a.test/token", jti: $uuid()}, alg: ES256, key: $private_key, header: {kid: $key_id}}}
 token:

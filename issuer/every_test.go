@@ -470,13 +470,18 @@ func (v *vendor) wrongs(account jeton.Vars) []jeton.Vars {
 		switch kind := v.d.Kinds()[name]; kind {
 		case "", "words":
 			wrong[name] = text + "x"
-		case "key", "certificate", "url":
+		case "key", "certificate", "signing certificate", "url":
 			continue
 		default:
 			if wrong[name] = v.value(kind, ""); law.Key(kind) == "" {
 				continue
 			}
 			wrong[name] = forgersKey(v.t, text)
+			for other, kind := range v.d.Kinds() {
+				if kind == "signing certificate" && wrong[other] != "" {
+					wrong[other] = forgersCertificate(v.t, wrong[name]) // else nobody could send it
+				}
+			}
 		}
 		list = append(list, wrong)
 	}

@@ -167,6 +167,51 @@ func TestAssertionForEver(t *testing.T) {
 	}
 }
 
+// Whoever an assertion is said to be about, and whatever is wrong with it, the
+// answer is one and the same.
+func TestSAMLTellsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := vendHere(t, construct(t, "SAML bearer"))
+		account := v.invented("a")
+		v.admit(account)
+		v.mustCall(v.entered(account))
+		now := time.Now()
+		answer := func(key string, change func(*sign.Assertion)) string {
+			a := sign.Assertion{ID: "_1", Issuer: account["client_id"], Subject: account["username"], Audience: "www.a.test", Recipient: "https://a.test/oauth/token",
+				Attributes: []sign.Attribute{{Name: "api_key", Value: account["client_id"]}}, Issued: now, NotBefore: now, NotOnOrAfter: now.Add(time.Minute)}
+			change(&a)
+			text, err := sign.MakeSAML("RS256", key, "", a)
+			must(t, err)
+			with := account.Clone()
+			with["assertion"] = text
+			_, err = v.exchange(v.d.Login, with, nil)
+			if err == nil {
+				return ""
+			}
+			return err.Error()
+		}
+		own, foreign := account["private_key"], forgersKey(t, account["private_key"])
+		if got := answer(own, func(*sign.Assertion) {}); got != "" {
+			t.Fatal(got)
+		}
+		want := answer(foreign, func(*sign.Assertion) {})
+		for name, got := range map[string]string{
+			"an unknown user":                  answer(own, func(a *sign.Assertion) { a.Subject = "nobody" }),
+			"an unknown user, of a forger's":   answer(foreign, func(a *sign.Assertion) { a.Subject = "nobody" }),
+			"another client in the attributes": answer(own, func(a *sign.Assertion) { a.Attributes[0].Value = "other" }),
+			"expired":                          answer(own, func(a *sign.Assertion) { a.NotOnOrAfter = now }),
+			"for years":                        answer(own, func(a *sign.Assertion) { a.NotOnOrAfter = now.AddDate(1, 0, 0) }),
+			"of a time to come":                answer(own, func(a *sign.Assertion) { a.Issued = now.Add(time.Hour) }),
+			"for another audience":             answer(own, func(a *sign.Assertion) { a.Audience = "www.b.test" }),
+			"for another place":                answer(own, func(a *sign.Assertion) { a.Recipient = "https://b.test/oauth/token" }),
+		} {
+			if got == "" || got != want {
+				t.Errorf("%s: %q, and a wrong signature: %q", name, got, want)
+			}
+		}
+	})
+}
+
 // A realm whose logins or calls ask for nothing but names lets everybody in, so
 // there is none.
 func TestNothingSecret(t *testing.T) {

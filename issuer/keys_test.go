@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -50,4 +51,16 @@ func newCertificate(t testing.TB) (cert, key string) {
 	secret, err := x509.MarshalPKCS8PrivateKey(private)
 	must(t, err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+}
+
+// forgersCertificate returns a certificate of a forger's key.
+func forgersCertificate(t testing.TB, key string) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(key))
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	must(t, err)
+	like := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "forger"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, like, like, private.(crypto.Signer).Public(), private)
+	must(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

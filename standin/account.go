@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -31,8 +32,9 @@ func Invent(d *dialect.Dialect, given jeton.Vars) (jeton.Vars, error) {
 	}
 	kinds := d.Kinds()
 	pair := map[string]string{} // made once: a certificate and its key belong together
-	for _, name := range append(d.LoginVars(), d.CallVars()...) {
-		if vars[name] != "" {
+	names := append(d.LoginVars(), d.CallVars()...)
+	for _, name := range names {
+		if vars[name] != "" || kinds[name] == signingCertificate {
 			continue
 		}
 		text, err := invent(name, kinds[name], pair)
@@ -41,7 +43,34 @@ func Invent(d *dialect.Dialect, given jeton.Vars) (jeton.Vars, error) {
 		}
 		vars[name] = text
 	}
+	for _, name := range names {
+		if vars[name] == "" && kinds[name] == signingCertificate {
+			if err := certify(vars, name, kinds); err != nil {
+				return nil, fmt.Errorf("make up %s: %w", name, err)
+			}
+		}
+	}
 	return vars, nil
+}
+
+// signingCertificate is the kind of a certificate that belongs to the key which
+// signs.
+const signingCertificate = "signing certificate"
+
+// certify makes up the certificate of the key that signs.
+func certify(vars jeton.Vars, certificate string, kinds map[string]string) error {
+	for name, kind := range kinds {
+		block, _ := pem.Decode([]byte(vars[name]))
+		if !strings.HasPrefix(kind, "RS") || block == nil {
+			continue
+		}
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if private, ok := key.(*rsa.PrivateKey); err == nil && ok {
+			vars[certificate], err = certificateOf(private)
+			return err
+		}
+	}
+	return errors.New("there is no RSA key in PKCS #8 that it could be of; give it too")
 }
 
 func invent(name, kind string, pair map[string]string) (string, error) {
@@ -95,17 +124,20 @@ func makePair(into map[string]string) error {
 	if err != nil {
 		return err
 	}
+	if into["certificate"], err = certificateOf(key); err != nil {
+		return err
+	}
+	into["key"], err = encodeKey(key, nil)
+	return err
+}
+
+func certificateOf(key *rsa.PrivateKey) (string, error) {
 	like := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "demo client"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, like, like, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	into["certificate"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	into["key"], err = encodeKey(key, nil)
-	return err
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), err
 }
 
 // enroll puts the account into the realm's directory.

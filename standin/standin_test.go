@@ -327,3 +327,31 @@ func TestControl(t *testing.T) {
 		t.Error("a path that is none is answered")
 	}
 }
+
+// TestInventSigningCertificate: where a certificate goes along with what a key
+// signs, the one that is made up is of that key, whoever gave it.
+func TestInventSigningCertificate(t *testing.T) {
+	d, err := dialect.Parse("x.yaml", []byte(`dialect: x
+let: {assertion: {saml: {issuer: $client_id, subject: $username, audience: x, recipient: "https://x.example/t"}, key: $private_key, cert: $certificate}}
+token: {POST: https://x.example/t, form: {assertion: $base64url($assertion)}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := standin.Invent(d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	some, err := standin.Invent(d, jeton.Vars{"private_key": all["private_key"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, vars := range []jeton.Vars{all, some} {
+		if _, err := d.WriteRequest(t.Context(), d.Login, nil, vars); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := standin.Invent(d, jeton.Vars{"private_key": "file:key.pem"}); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a certificate of a key that is none: %v", err)
+	}
+}

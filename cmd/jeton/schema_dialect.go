@@ -83,7 +83,7 @@ func (d dialectKeys) file() *schema {
 		{"params", &schema{Type: "object", PropertyNames: aVarName, AdditionalProperties: text()}, "What an account gives or may give: one line for each variable, in the vendor's words.", false},
 		{"vars", &schema{Type: "object", PropertyNames: aVarName, AdditionalProperties: aVar}, "Public settings: name: default. ~ is one that may be absent; a list is a choice, the first being the default.", false},
 		{"hosts", listOf(text("vendor.example", "$domain")), "Where a URL may lead that begins with a hole which an answer bound: each host, or one below it.", false},
-		{"let", mapOf(aVarName, anyOf(ref("value"), aLet())), "Values that the client makes, by the name under which $name uses them: a text with functions, or {jwt: claims}.", false},
+		{"let", mapOf(aVarName, anyOf(ref("value"), aLet(), anAssertion())), "Values that the client makes, by the name under which $name uses them: a text with functions, {jwt: claims}, or {saml: assertion}.", false},
 		{"token", anyOf(ref("url"), token, listOf(anyOf(ref("url"), ref("exchange")))), "How to log in: the URL of a standard token endpoint (RFC 6749 section 4.4), one exchange, or a list of steps. What the answer of a step bound is a variable of the next.", false},
 		{"refresh", anyOf(choice("none"), ref("url"), refresh, listOf(ref("refresh"))), "How to refresh. Left out: RFC 6749 section 6 if the login answers with a refresh token, else log in again. none: always log in again.", false},
 		{"call", anyOf(ref("url"), d.ref("call")), "Where the API is and how a call wears the token. A call that does not mention $access_token wears it as Authorization: Bearer.", false},
@@ -129,6 +129,25 @@ func aLet() *schema {
 		{"key", ref("value"), "The key that signs: a hole whose value is PEM, base64 of PEM, or a JWK.", false},
 		{"header", &schema{Type: "object"}, "More of the header, such as {kid: $key_id}.", false},
 		{"lifetime", aDuration, "How long the JWT is good.", false},
+	})
+}
+
+// anAssertion is a SAML 2.0 assertion that the client makes.
+func anAssertion() *schema {
+	value := ref("value")
+	return object(keySet{
+		{"saml", object(keySet{
+			{"issuer", value, "Who issues the assertion.", true},
+			{"subject", value, "Whom it is about: the NameID.", true},
+			{"format", value, "The format of the subject. Default: urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified.", false},
+			{"audience", value, "For whom it is.", true},
+			{"recipient", value, "The URL where it is taken.", true},
+			{"attributes", ref("fields"), "Attributes of the subject, each with one value.", false},
+		}), "A SAML 2.0 bearer assertion (RFC 7522). Its ID, its moments and its signature are added.", true},
+		{"alg", choice("RS256", "RS384", "RS512"), "The algorithm of the signature. Default: RS256.", false},
+		{"key", value, "The key that signs: a hole whose value is PEM, base64 of PEM, or a JWK.", true},
+		{"cert", value, "The certificate that goes along: a hole whose value is PEM. Default: none.", false},
+		{"lifetime", aDuration, "How long the assertion is good. Default: 5m.", false},
 	})
 }
 

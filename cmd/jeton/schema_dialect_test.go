@@ -43,6 +43,12 @@ hosts: [steps.example]
 let:
   assertion: {jwt: {iss: $client_id, aud: "https://steps.example", jti: $uuid()}, alg: RS256, key: $private_key, header: {kid: $key_id}, lifetime: 5m}
   digest: $base64($hmac_sha256($secret, $client_id))
+  saml_assertion:
+    saml: {issuer: $client_id, subject: $username, format: x, audience: steps, recipient: "https://steps.example", attributes: {api_key: $client_id}}
+    alg: RS512
+    key: $private_key
+    cert: $certificate
+    lifetime: 10m
 token:
 - POST: https://$region.steps.example/session
   json: {kind: $kind, digest: $digest}
@@ -54,7 +60,7 @@ token:
   status: 201
 - PUT: https://steps.example/token
   query: {place: $place}
-  form: {assertion: $assertion, session: $session, sid: $sid}
+  form: {assertion: $assertion, saml: $base64url($saml_assertion), session: $session, sid: $sid}
   tls: {cert: $client_certificate, key: $client_private_key}
   returns: {token: $access_token, refresh: $refresh_token, expires_in: $expires_in}
 refresh:
