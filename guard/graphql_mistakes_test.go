@@ -275,6 +275,7 @@ func TestGraphQLMaxBody(t *testing.T) {
 func TestGraphQLBodyStalls(t *testing.T) {
 	s := newShop(t, &guard.GraphQL{})
 	server := httptest.NewUnstartedServer(s)
+	server.Config.ReadHeaderTimeout = patience // it is the body that stalls
 	server.Config.ReadTimeout = 50 * time.Millisecond
 	server.Start()
 	defer server.Close()
