@@ -125,8 +125,9 @@ func (p *process) String() string {
 	return strings.Join(append([]string{"jeton"}, p.cmd.Args[1:]...), " ")
 }
 
-// interrupt is Ctrl-C. A server that still runs has to end soon, with exit code
-// 0 and with no data race and no panic behind it.
+// interrupt is Ctrl-C. A server that still runs has to end, with exit code 0 and
+// with no data race and no panic behind it. That it ends within a second is
+// tried in cmd/jeton, where nothing else runs.
 func (p *process) interrupt(t *testing.T) {
 	t.Helper()
 	select {
@@ -134,7 +135,6 @@ func (p *process) interrupt(t *testing.T) {
 		return
 	default:
 	}
-	started := time.Now()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Errorf("%s: %v", p, err)
 	}
@@ -144,11 +144,6 @@ func (p *process) interrupt(t *testing.T) {
 		_ = p.cmd.Process.Kill()
 		t.Errorf("%s does not end", p)
 		<-p.ended
-	}
-	// The promise is a second. The bound is wider for a machine that runs
-	// other tests at the same time.
-	if took := time.Since(started); took > 5*time.Second {
-		t.Errorf("%s took %v to end", p, took)
 	}
 	log := p.stderr.String()
 	if p.err != nil || strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
