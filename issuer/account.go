@@ -28,6 +28,8 @@ type accounts struct {
 	stepped  map[string]bool // :: variable -> an answer of a step has it, and a later message presents it
 	given    map[string]bool // :: variable -> an account must have it
 	worn     []string        // what calls wear beside the token
+	minted   []string        // what a token that the client makes presents
+	call     dialect.Shape
 	kinds    map[string]string
 }
 
@@ -41,11 +43,14 @@ func newAccounts(d *dialect.Dialect) *accounts {
 	if plain(d) {
 		return nil
 	}
-	a := &accounts{answered: map[string]bool{}, stepped: map[string]bool{}, given: map[string]bool{}, kinds: d.Kinds()}
+	a := &accounts{
+		answered: map[string]bool{}, stepped: map[string]bool{}, given: map[string]bool{},
+		minted: d.MintShape().Travels, call: d.CallShape(), kinds: d.Kinds(),
+	}
 	for _, name := range d.LoginVars() {
 		a.given[name] = true
 	}
-	for _, name := range d.CallShape().Travels {
+	for _, name := range a.call.Travels {
 		if name != "access_token" {
 			a.worn = append(a.worn, name)
 		}
@@ -77,7 +82,7 @@ func plain(d *dialect.Dialect) bool {
 	}
 	for _, x := range slices.Concat([]*dialect.Exchange{d.Login}, d.Accept, d.Refresh) {
 		s := d.Shape(x)
-		if len(s.Secrets) > 0 || len(s.Proofs) > 0 {
+		if proves(s) {
 			return false
 		}
 		has := func(name string) bool { return slices.Contains(s.Travels, name) }
@@ -114,6 +119,10 @@ func plain(d *dialect.Dialect) bool {
 	return !d.WholeCall()
 }
 
+// proves reports whether a message proves what it says: it holds a digest or a
+// signature, or is made of what does not travel.
+func proves(s dialect.Shape) bool { return len(s.Secrets) > 0 || len(s.Proofs) > 0 }
+
 func declared(d *dialect.Dialect, name string) *dialect.Var {
 	for i := range d.Vars {
 		if d.Vars[i].Name == name {
@@ -129,9 +138,9 @@ func (a *accounts) check(d *dialect.Dialect) error {
 	switch {
 	case d.Signs() && !d.Tokenless() && !d.Call.Wears():
 		return errors.New("calls are signed with what a login answers and wear no token, which an issuer cannot check")
-	case d.Minted() && len(a.lookups(d, d.MintShape().Travels)) == 0:
+	case d.Minted() && len(a.lookups(d, a.minted)) == 0:
 		return errors.New("a token that the client makes names nothing by which its account could be found")
-	case d.Tokenless() && !d.Signs() && len(a.lookups(d, d.CallShape().Travels)) == 0:
+	case d.Tokenless() && !d.Signs() && len(a.lookups(d, a.call.Travels)) == 0:
 		return errors.New("a call wears nothing by which its account could be found")
 	case d.Typ == stepType:
 		return fmt.Errorf("the type %s of access tokens is that of what a step gives; choose another", stepType)
@@ -147,7 +156,7 @@ func (a *accounts) check(d *dialect.Dialect) error {
 		if x.Kind != dialect.KindStep {
 			return fmt.Errorf("the %s at %s %s presents nothing by which its account could be found", x.Kind, x.Method, x.Path())
 		}
-		if len(s.Secrets) > 0 || len(s.Proofs) > 0 {
+		if proves(s) {
 			return fmt.Errorf("the step at %s %s is proven by an account, and presents nothing by which that could be found", x.Method, x.Path())
 		}
 	}
@@ -168,7 +177,7 @@ func (a *accounts) secret(d *dialect.Dialect) bool {
 	case d.Minted():
 		shapes = append(shapes, d.MintShape())
 	case d.Tokenless():
-		shapes = append(shapes, d.CallShape())
+		shapes = append(shapes, a.call)
 	}
 	return slices.ContainsFunc(shapes, func(s dialect.Shape) bool {
 		return len(s.Secrets) > 0 || slices.ContainsFunc(s.Travels, func(name string) bool {

@@ -23,7 +23,7 @@ func (r *Realm) verifyMinted(ctx context.Context, bearer jeton.Secret) (*jeton.C
 		return nil, err
 	}
 	expiry := m.Expiry(bearer, time.Now())
-	return r.claims(ctx, presented{Received: m, names: r.dialect.MintShape().Travels, room: r.dialect.MintShape().Travels}, digest("minted\x00"+m.Identity(bearer)), expiry)
+	return r.claims(ctx, presented{Received: m, names: r.accounts.minted, room: r.accounts.minted}, digest("minted\x00"+m.Identity(bearer)), expiry)
 }
 
 // VerifyCall decides about a call that is more than its token: it wears
@@ -40,7 +40,7 @@ func (r *Realm) VerifyCall(ctx context.Context, req *http.Request, body []byte) 
 	if !r.dialect.Tokenless() {
 		return r.verifyWith(ctx, m)
 	}
-	p := presented{Received: m, names: r.calls(m), room: r.dialect.CallShape().Travels}
+	p := presented{Received: m, names: r.calls(m), room: r.accounts.call.Travels}
 	guesses := r.limits.calls(r.callers(p), clientIP(req, r.trusted))
 	if err := slowDown(r.limits.limiter.Peek(guesses...)); err != nil {
 		return nil, err
@@ -64,9 +64,8 @@ func (r *Realm) callers(p presented) (ids []identity) {
 // calls returns what a call presents beside its token: what it wears, and what
 // its signature says about who made it.
 func (r *Realm) calls(m *dialect.Received) []string {
-	s := r.dialect.CallShape()
 	var names []string
-	for _, name := range slices.Concat(s.Travels, s.Secrets) {
+	for _, name := range slices.Concat(r.accounts.call.Travels, r.accounts.call.Secrets) {
 		if _, ok := m.Vars[name]; ok && name != "access_token" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}

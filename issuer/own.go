@@ -100,15 +100,11 @@ func (r *Realm) subject(req *http.Request, body []byte, a *attempt) (*subject, e
 // asker authenticates the client, or the user, of a request that presents
 // credentials beside the token; nil if it presents none.
 func (r *Realm) asker(ctx context.Context, a *attempt) (*party, error) {
-	presents := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(name string) bool { return a.vars[name] != "" })
-	}
 	p := r.presentedBeside(a.message)
-	proven := len(r.dialect.Shape(a.x).Secrets)+len(r.dialect.Shape(a.x).Proofs) > 0
 	switch {
-	case r.accounts == nil && !presents("client_secret", "password"):
+	case r.accounts == nil && a.vars["client_secret"] == "" && a.vars["password"] == "":
 		return nil, nil
-	case r.accounts != nil && !proven && len(r.accounts.lookups(r.dialect, p.names)) == 0:
+	case r.accounts != nil && len(r.accounts.lookups(r.dialect, p.names)) == 0 && !proves(r.dialect.Shape(a.x)):
 		return nil, nil
 	}
 	ids := identities(a.vars)

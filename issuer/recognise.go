@@ -196,7 +196,7 @@ func (r *Realm) anonymous(p presented, open []string) bool {
 		return false
 	}
 	s := r.dialect.Shape(p.Exchange)
-	return len(s.Secrets) == 0 && len(s.Proofs) == 0 && len(r.accounts.lookups(r.dialect, open)) == 0 &&
+	return !proves(s) && len(r.accounts.lookups(r.dialect, open)) == 0 &&
 		!slices.ContainsFunc(s.Travels, func(name string) bool { return r.accounts.stepped[name] || name == "access_token" })
 }
 
