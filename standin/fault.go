@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -174,36 +175,27 @@ func (s *Server) expiring(d *dialect.Dialect, next http.Handler) http.Handler {
 }
 
 func (s *Server) tooOld(d *dialect.Dialect, r *http.Request) bool {
-	s.mu.Lock()
-	which := -1
-	for i, f := range s.faults {
-		if f.Expire > 0 {
-			which = i
-		}
-	}
-	if which < 0 {
-		s.mu.Unlock()
+	if !slices.ContainsFunc(s.Faults(), func(f Fault) bool { return f.Expire > 0 }) {
 		return false
 	}
-	limit := time.Duration(s.faults[which].Expire)
-	s.mu.Unlock()
 	vars, err := d.ReadCall(r)
 	if err != nil {
 		return false
 	}
 	claims, err := s.realm.Verify(r.Context(), jeton.NewSecret(vars["access_token"]))
-	if err != nil || time.Since(claims.IssuedAt) <= limit {
+	if err != nil {
 		return false
 	}
+	age := time.Since(claims.IssuedAt)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if f.Expire > 0 {
+		if f.Expire > 0 && age > time.Duration(f.Expire) {
 			s.spend(i)
-			break
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // nowhere takes an answer that is lost.

@@ -284,6 +284,34 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+// TestExpireFaults: of several faults that end tokens early the first strikes
+// that the token is too old for, and that one is used up.
+func TestExpireFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStandin(t, "iadvize")
+		_, token, _, _ := login(t, s)
+		call := func() int {
+			r := httptest.NewRequest("GET", "/rest/things", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			out := httptest.NewRecorder()
+			s.ServeHTTP(out, r)
+			return out.Code
+		}
+		hour := standin.Fault{On: "call", Expire: standin.Duration(time.Hour), Times: 1}
+		minute := standin.Fault{On: "call", Expire: standin.Duration(time.Minute), Times: 1}
+		for _, faults := range [][]standin.Fault{{hour, minute}, {minute, hour}} {
+			s.SetFaults(faults)
+			time.Sleep(2 * time.Minute)
+			if first, second := call(), call(); first != 401 || second != 200 {
+				t.Errorf("%v: %d, %d", faults, first, second)
+			}
+			if left := s.Faults(); len(left) != 1 || left[0] != hour {
+				t.Errorf("%v are left of %v", left, faults)
+			}
+		}
+	})
+}
+
 // TestControl: only this machine's programs may ask, and a wrong fault is told.
 func TestControl(t *testing.T) {
 	s := newStandin(t, "alvys")
