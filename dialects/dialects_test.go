@@ -4,20 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
@@ -34,6 +27,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
 	"github.com/jetonhq/jeton/dialects"
 )
 
@@ -120,41 +114,21 @@ func find(t *testing.T, d *dialect.Dialect, name string) *dialect.Exchange {
 
 // keys are made for a run: no transcript has a private key.
 type keys struct {
-	texts       map[string]string // :: "@rsa" -> PEM
+	texts       map[string]string // :: "@rsa" -> PEM; @rsa is the key of @cert
 	certificate *x509.Certificate
 }
 
 func newKeys(t *testing.T) keys {
 	t.Helper()
-	k := keys{texts: map[string]string{"@hmac": "an invented secret of forty-eight characters long"}}
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
+	k := keys{texts: map[string]string{
+		"@hmac": "an invented secret of forty-eight characters long",
+		"@rsa":  law.Key("RS256"), "@ec": law.Key("ES256"), "@ed25519": law.Key("EdDSA"), "@cert": law.Key("signing certificate"),
+	}}
+	block, _ := pem.Decode([]byte(k.texts["@cert"]))
+	var err error
+	if k.certificate, err = x509.ParseCertificate(block.Bytes); err != nil {
 		t.Fatal(err)
 	}
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, key := range map[string]any{"@rsa": rsaKey, "@ec": ec, "@ed25519": ed} {
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k.texts[name] = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	}
-	like := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "client"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, like, like, rsaKey.Public(), rsaKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.certificate, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	k.texts["@cert"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	return k
 }
 

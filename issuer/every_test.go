@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
 	"log/slog"
 	"maps"
@@ -39,6 +38,7 @@ type vendor struct {
 	direct http.Handler
 	faults *storetest.Faults
 	reads  *counted
+	people int // for whom an account was invented
 }
 
 // vend opens a vendor. With TLS its clients may show a certificate.
@@ -293,16 +293,19 @@ func (v *vendor) mustCall(vars jeton.Vars) string {
 // takes.
 func (v *vendor) invented(tag string) jeton.Vars {
 	kinds, account := v.d.Kinds(), jeton.Vars{}
-	cert, key := newCertificate(v.t)
+	certificates, _ := law.Keys("certificate")
+	keys, _ := law.Keys("key")
+	own := v.people % 2 // two clients have two
+	v.people++
 	for _, name := range slices.Concat(v.d.LoginVars(), v.d.CallVars()) {
 		if slices.ContainsFunc(v.d.Vars, func(d dialect.Var) bool { return d.Name == name && (d.Default != "" || d.Optional) }) {
 			continue
 		}
 		switch kinds[name] {
 		case "certificate":
-			account[name] = cert
+			account[name] = certificates[own]
 		case "key":
-			account[name] = key
+			account[name] = keys[own]
 		default:
 			account[name] = v.value(kinds[name], name+"-of-"+tag)
 		}
@@ -473,13 +476,15 @@ func (v *vendor) wrongs(account jeton.Vars) []jeton.Vars {
 		case "key", "certificate", "signing certificate", "url":
 			continue
 		default:
-			if wrong[name] = v.value(kind, ""); law.Key(kind) == "" {
+			pair, ok := law.Keys(kind)
+			if !ok {
 				continue
 			}
-			wrong[name] = forgersKey(v.t, text)
+			wrong[name] = pair[1]
 			for other, kind := range v.d.Kinds() {
 				if kind == "signing certificate" && wrong[other] != "" {
-					wrong[other] = forgersCertificate(v.t, wrong[name]) // else nobody could send it
+					certificates, _ := law.Keys(kind)
+					wrong[other] = certificates[1] // else nobody could send it
 				}
 			}
 		}
@@ -501,16 +506,4 @@ func (v *vendor) travels(name string) bool {
 	return slices.ContainsFunc(shapes, func(s dialect.Shape) bool {
 		return slices.Contains(s.Travels, name) || slices.Contains(s.Secrets, name)
 	})
-}
-
-// forgersKey returns a key of the same kind as one in PEM.
-func forgersKey(t testing.TB, text string) string {
-	t.Helper()
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		t.Fatal("no PEM")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	must(t, err)
-	return newKeyLike(t, key)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/audit"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/law"
 	"github.com/jetonhq/jeton/dialect/sign"
 	"github.com/jetonhq/jeton/store"
 )
@@ -190,7 +191,8 @@ func TestSAMLTellsNothing(t *testing.T) {
 			}
 			return err.Error()
 		}
-		own, foreign := account["private_key"], forgersKey(t, account["private_key"])
+		keys, _ := law.Keys("RS256")
+		own, foreign := account["private_key"], keys[1]
 		if got := answer(own, func(*sign.Assertion) {}); got != "" {
 			t.Fatal(got)
 		}

@@ -69,7 +69,7 @@ func certificates(keys [2]string) (pair [2]string) {
 		}
 		like := &x509.Certificate{
 			SerialNumber: big.NewInt(int64(i) + 1), Subject: pkix.Name{CommonName: fmt.Sprintf("client %d", i+1)},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+			NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0), // whatever the clock of a test says
 			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		}
 		der, err := x509.CreateCertificate(rand.Reader, like, like, key.(crypto.Signer).Public(), key)
@@ -81,9 +81,12 @@ func certificates(keys [2]string) (pair [2]string) {
 	return pair
 }
 
-// keys returns the two keys, or certificates, that a variable of a kind may
-// be; ok is false if a text of any form is a key of that kind.
-func keys(kind string) (pair [2]string, ok bool) {
+// Keys returns two private keys in PEM for a JWS algorithm, two certificates for
+// "certificate", the keys of those for "key", and certificates of the RSA keys for
+// "signing certificate"; the second is for who is not the first. They are the
+// same for the whole process. ok is false for a kind whose keys are texts of any
+// form.
+func Keys(kind string) (pair [2]string, ok bool) {
 	switch {
 	case strings.HasPrefix(kind, "RS"), strings.HasPrefix(kind, "PS"):
 		kind = "RSA"
@@ -102,11 +105,8 @@ func keys(kind string) (pair [2]string, ok bool) {
 	return pair, false
 }
 
-// Key returns a private key in PEM for a JWS algorithm, a certificate in PEM for
-// "certificate", the key of that certificate for "key", and a certificate of the
-// RSA key for "signing certificate". It is the same for
-// the whole process, and empty for a kind whose keys are texts of any form.
+// Key returns the first of [Keys]; empty for a kind that has none.
 func Key(kind string) string {
-	pair, _ := keys(kind)
+	pair, _ := Keys(kind)
 	return pair[0]
 }

@@ -1,6 +1,7 @@
 package law_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
@@ -251,14 +252,26 @@ func TestSameSeedSameReport(t *testing.T) {
 	}
 }
 
-// TestKeys: a kind has one key for the whole process.
+// TestKeys: a kind has two keys for the whole process, and a certificate has its
+// own.
 func TestKeys(t *testing.T) {
 	for _, kind := range []string{"RS256", "PS512", "ES256", "ES384", "ES512", "EdDSA", "key", "certificate", "signing certificate"} {
-		if k := law.Key(kind); !strings.HasPrefix(k, "-----BEGIN ") || k != law.Key(kind) {
-			t.Errorf("%s: no key, or another each time", kind)
+		pair, ok := law.Keys(kind)
+		again, _ := law.Keys(kind)
+		if !ok || pair != again || pair[0] == pair[1] || pair[0] != law.Key(kind) || !strings.HasPrefix(pair[1], "-----BEGIN ") {
+			t.Errorf("%s: no keys, or others each time", kind)
 		}
 	}
-	if law.Key("HS256") != "" {
+	for kind, of := range map[string]string{"certificate": "key", "signing certificate": "RS256"} {
+		certificates, _ := law.Keys(kind)
+		keys, _ := law.Keys(of)
+		for i := range certificates {
+			if _, err := tls.X509KeyPair([]byte(certificates[i]), []byte(keys[i])); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+	if _, ok := law.Keys("HS256"); ok || law.Key("HS256") != "" {
 		t.Error("HS256 has a key of a form")
 	}
 }

@@ -71,7 +71,7 @@ func (s *source) value(name string, hostile bool) string {
 		}
 	}
 	kind := s.kinds[name]
-	if pair, ok := keys(kind); ok {
+	if pair, ok := Keys(kind); ok {
 		return pair[0]
 	}
 	switch kind {
@@ -116,7 +116,7 @@ func (s *source) instant() time.Time { return time.Unix(946684800+s.Int64N(3e9),
 
 // other draws a value that differs from one.
 func (s *source) other(name, than string) (string, bool) {
-	if pair, ok := keys(s.kinds[name]); ok {
+	if pair, ok := Keys(s.kinds[name]); ok {
 		return pair[1], true
 	}
 	for range 8 {
