@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -35,6 +36,9 @@ func (b *Broker) transport(c *tls.Certificate, err error) (http.RoundTripper, er
 	if c == nil || err != nil {
 		return b.HTTP, err
 	}
+	if !ownKey(c) {
+		return nil, errors.New("broker: the private key is not that of the client certificate")
+	}
 	if other, ok := b.HTTP.(Certifier); ok {
 		return other.WithCertificate(*c), nil
 	}
@@ -60,12 +64,21 @@ func (b *Broker) transport(c *tls.Certificate, err error) (http.RoundTripper, er
 	return t, nil
 }
 
+// ownKey reports whether the private key is the certificate's.
+func ownKey(c *tls.Certificate) bool {
+	signer, ok := c.PrivateKey.(crypto.Signer)
+	if !ok {
+		return false
+	}
+	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(c.Leaf.PublicKey)
+}
+
 // certifiedBy returns the transport of calls: base, or if calls show a
 // certificate the broker's with that.
 func (b *Broker) certifiedBy(w *way, base http.RoundTripper) (http.RoundTripper, error) {
-	c, err := w.d.CallCertificate(w.vars)
-	if c == nil && err == nil {
+	if w.shows == nil && w.hidden == nil {
 		return base, nil
 	}
-	return b.transport(c, err)
+	return b.transport(w.shows, w.hidden)
 }

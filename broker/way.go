@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"maps"
 	"net/url"
 	"slices"
@@ -23,6 +24,9 @@ type way struct {
 	base    string   // its path, escaped, without a slash at the end
 	bad     error    // why there is no such place; nil: there is
 
+	shows  *tls.Certificate // in calls; nil: none
+	hidden error            // why it cannot be shown
+
 	worn atomic.Pointer[worn] // as the last call wore it; nil: none did
 }
 
@@ -37,6 +41,7 @@ func newWay(a *Account, d *dialect.Dialect, vars jeton.Vars) *way {
 	if w.to, w.bad = w.d.CallURL(a.Origin, vars); w.bad == nil {
 		w.base = strings.TrimSuffix(w.to.EscapedPath(), "/")
 	}
+	w.shows, w.hidden = d.CallCertificate(vars)
 	return w
 }
 
