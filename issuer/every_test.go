@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -86,7 +85,7 @@ func vendHere(t testing.TB, d *dialect.Dialect) *vendor {
 func newVendor(t testing.TB, d *dialect.Dialect, origin *url.URL, adjust func(*Config)) *vendor {
 	t.Helper()
 	v := &vendor{d: d, origin: origin, faults: new(storetest.Faults)}
-	b := &bench{t: t, log: audit.NewMemory(), lines: new(bytes.Buffer)}
+	b := &bench{t: t, log: audit.NewMemory(), lines: new(lines)}
 	v.reads = &counted{Store: storetest.Faulty(store.NewMemory(), v.faults)}
 	b.store = store.Like(v.reads, v.reads.Store)
 	c := Config{Name: "vendor", Dialect: d, Store: b.store, Audit: b.log, URL: v.origin.String(), Logger: slog.New(slog.NewTextHandler(b.lines, nil))}

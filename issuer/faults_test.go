@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -225,7 +224,7 @@ func TestStoreFails(t *testing.T) {
 		for _, a := range []answer{b.login(), b.loginWith("wrong")} {
 			want(t, a, 503, jeton.Unavailable)
 		}
-		if n := bytes.Count(b.lines.Bytes(), []byte("request not decided")); n != 2 {
+		if n := strings.Count(b.lines.String(), "request not decided"); n != 2 {
 			t.Errorf("%d log lines about 2 failures: %s", n, b.lines)
 		}
 		faults.Set(storetest.Healthy)

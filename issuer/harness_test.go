@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jetonhq/jeton"
@@ -25,8 +26,8 @@ type bench struct {
 	t     testing.TB
 	store store.Store
 	log   audit.Log
-	lines *bytes.Buffer // what the logger wrote; not safe while requests run
-	stop  func()        // makes the realm read its store for each token, as one that does not run
+	lines *lines // what the logger wrote
+	stop  func() // makes the realm read its store for each token, as one that does not run
 }
 
 // open returns a bench for a dialect at http://auth.test/<dialect>. Nil store
@@ -40,7 +41,7 @@ func open(t testing.TB, name string, st store.Store, adjust func(*Config)) *benc
 	if st == nil {
 		st = store.NewMemory()
 	}
-	b := &bench{t: t, store: st, log: audit.NewMemory(), lines: new(bytes.Buffer)}
+	b := &bench{t: t, store: st, log: audit.NewMemory(), lines: new(lines)}
 	c := Config{
 		Name: name, Dialect: d, Store: st, Audit: b.log, URL: "http://auth.test/" + name, Password: true,
 		Logger: slog.New(slog.NewTextHandler(b.lines, nil)),
@@ -56,6 +57,31 @@ func open(t testing.TB, name string, st store.Store, adjust func(*Config)) *benc
 	b.run()
 	<-b.Ready()
 	return b
+}
+
+// lines are what a logger wrote. What a realm does by itself writes too, while a
+// test reads.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lines) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
 }
 
 // run runs the realm, as a server does, until the test ends or stop is called.
