@@ -253,7 +253,11 @@ func (d *Dialect) CallShape() (s Shape) {
 
 // MintShape returns the shape of a token that the client makes itself.
 func (d *Dialect) MintShape() Shape {
-	return d.shapeOf([]string{"access_token"}, []string{"access_token"})
+	s := d.shapeOf([]string{"access_token"}, []string{"access_token"})
+	if l := d.let("access_token"); l != nil && d.renewed(&Exchange{}, l.value) {
+		s.Fresh = []string{"access_token"}
+	}
+	return s
 }
 
 // Kinds says what the variables must look like that cannot be any text:

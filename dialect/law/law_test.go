@@ -47,6 +47,9 @@ let:
   access_token: 'UsernameToken Username="$username", PasswordDigest="$base64($hex($sha1($nonce$created$password)))", Nonce="$nonce", Created="$created"'
 call: {base: https://a.test, headers: {x-wsse: $access_token}}
 lifetime: 5m`,
+	"minted and new each time": `
+let: {created: $now(), access_token: "$api_key.$created"}
+call: https://a.test`,
 	"steps": `
 token:
 - {GET: https://a.test/where, query: {team: $team}, returns: {url: $place}}

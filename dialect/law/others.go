@@ -203,6 +203,9 @@ func (c *checker) minted() {
 	}
 	c.count(Tally{Written: 1})
 	c.forgeAccount(shape, got, vars, now)
+	if len(shape.Fresh) > 0 {
+		return // a change may be of what is new each time
+	}
 	again, err := c.d.Open(jeton.NewSecret(c.changed(text)))
 	if err == nil && again.Prove(vars, now) == nil && !differs(nil, vars, again.Vars) {
 		c.violate("forgery", "a changed token is believed")
