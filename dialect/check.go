@@ -342,7 +342,7 @@ func (d *Dialect) ambiguous(root yamlnode.Node) error {
 	for i, x := range d.all {
 		for _, y := range d.all[i+1:] {
 			more, less := x.differs(d, y), y.differs(d, x)
-			if x.Method != y.Method || x.url.where() != y.url.where() || more && less || !more && !less && !sameNames(x.Holes(), y.Holes()) {
+			if x.Method != y.Method || !x.url.meets(y.url) || more && less || !more && !less && !sameNames(x.Holes(), y.Holes()) {
 				continue
 			}
 			return root.Errorf("the %s and the %s at %s %s cannot be told apart: each is to have a field that the other lacks", x.Kind, y.Kind, x.Method, x.Path())

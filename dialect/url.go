@@ -166,6 +166,24 @@ func (a address) under(base address) address {
 	return address{base.root, base.scheme, base.host, append(path, a.path...)}
 }
 
+// meets reports whether one path can be that of both addresses, and neither has
+// more of it as fixed text: a path that is named is that one's.
+func (a address) meets(b address) bool {
+	if a.where() == b.where() {
+		return true
+	}
+	if len(a.path) != len(b.path) || a.fixed() != b.fixed() {
+		return false
+	}
+	for i, segment := range a.path {
+		other := b.path[i]
+		if !segment.variable() && !other.variable() && segment.String() != other.String() {
+			return false
+		}
+	}
+	return true
+}
+
 // where returns what addresses of one place have in common: the path, by which a
 // server tells them apart.
 func (a address) where() string { return cmp.Or(address{path: a.path}.String(), "/") }

@@ -114,7 +114,7 @@ func parse(at place, src []byte, depth int) (root Node, err error) {
 			root, err = Node{}, start.Errorf(notYAML)
 		}
 	}()
-	f, err := parser.ParseBytes(src, 0)
+	f, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey()) // convert finds them, and says which
 	if err != nil {
 		return Node{}, syntaxError(at, err)
 	}
