@@ -37,7 +37,7 @@ call: https://$shop.a.example`: {"client_id", "private_key", "shop", "region", "
 func TestPEM(t *testing.T) {
 	for _, kind := range []string{
 		"certificate", "signing certificate", "key", "RS256", "RS512", "PS384", "ES256", "EdDSA",
-		"", "seconds", "minutes", "hours", "instant", "day", "words", "url", "cookies", "HS256",
+		"", "seconds", "minutes", "hours", "instant", "day", "words", "url", "cookies", "HS256", "hex", "base64",
 	} {
 		if want := law.Key(kind) != ""; dialect.PEM(kind) != want {
 			t.Errorf("%q is in PEM: %v, want %v", kind, !want, want)

@@ -98,6 +98,10 @@ var functions = named(
 	&function{name: "fingerprint", kind: isDigest, alphabet: letters + "+/=:", least: 1, most: 1, text: true, digest: one(sign.Fingerprint)},
 	&function{name: "thumbprint", kind: isDigest, alphabet: letters + "-_", least: 1, most: 1, text: true, digest: one(sign.Thumbprint)},
 
+	// Not codecs: what they make is bytes, of which no text could be read back.
+	&function{name: "unhex", kind: isDigest, least: 1, most: 1, text: true, digest: bytesOf("hex", hex.DecodeString)},
+	&function{name: "unbase64", kind: isDigest, least: 1, most: 1, text: true, digest: bytesOf("base64", decodeBase64)},
+
 	&function{name: "uuid", kind: isGenerator, generate: func(*env, []value) (string, error) { return uuid.NewString(), nil }},
 	&function{name: "nonce", kind: isGenerator, generate: func(*env, []value) (string, error) { return nonce(), nil }},
 	&function{name: "now", kind: isGenerator, most: 1, generate: now},
@@ -293,6 +297,24 @@ func one(f func(string) (string, error)) func([]string) ([]byte, error) {
 		s, err := f(args[0])
 		return []byte(s), err
 	}
+}
+
+// bytesOf is a digest that makes the bytes which a text writes: keys are given as
+// text and count as bytes.
+func bytesOf(form string, decode func(string) ([]byte, error)) func([]string) ([]byte, error) {
+	return func(args []string) ([]byte, error) {
+		b, err := decode(args[0])
+		if err != nil || len(b) == 0 {
+			return nil, errors.New("it is no "+form)
+		}
+		return b, nil
+	}
+}
+
+// decodeBase64 reads both alphabets, with or without padding.
+func decodeBase64(s string) ([]byte, error) {
+	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
+	return base64.RawStdEncoding.DecodeString(s)
 }
 
 // nonce returns 128 random bits in hex, which any field can carry.

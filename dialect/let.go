@@ -102,6 +102,7 @@ func (t *jwtTemplate) identity(text string) string {
 }
 
 func (t *jwtTemplate) kinds(kinds map[string]string) {
+	t.key.each(kindsOf(kinds))
 	if names := t.key.needs(); len(names) == 1 && !strings.HasPrefix(t.alg, "HS") {
 		kinds[names[0]] = t.alg
 	}

@@ -264,6 +264,7 @@ func (d *Dialect) MintShape() Shape {
 //
 //	"seconds", "minutes", "hours"  a number of seconds, whole minutes or whole hours
 //	"instant", "day"               RFC 3339; of a day, its beginning
+//	"hex", "base64"                bytes, written so
 //	"words"                        words with one blank between them
 //	"url"                          the URL of a host
 //	"cookies"                      name=value pairs with a semicolon and a blank between them
@@ -273,18 +274,7 @@ func (d *Dialect) MintShape() Shape {
 //	"RS256", "ES256", ...          a private key in PEM for that JWS algorithm
 func (d *Dialect) Kinds() map[string]string {
 	kinds := map[string]string{"expires_in": "seconds", "refresh_expires_in": "seconds", "expires_at": "instant", "scope": "words", "resource": "words"}
-	each := func(p *part, _ bool) {
-		if p.fn == nil {
-			return
-		}
-		for _, arg := range p.args {
-			for _, name := range arg.needs() {
-				if kind := p.fn.takes(); kind != "" {
-					kinds[name] = kind
-				}
-			}
-		}
-	}
+	each := kindsOf(kinds)
 	list := slices.Concat(d.all, d.Steps, d.Accept, []*Exchange{d.Login})
 	for _, x := range list {
 		x.each(each)
@@ -338,6 +328,20 @@ func (d *Dialect) kindsOfTLS(p *pair, kinds map[string]string) {
 	}
 }
 
+// kindsOf notes what the arguments of functions must look like.
+func kindsOf(kinds map[string]string) func(*part, bool) {
+	return func(p *part, _ bool) {
+		if p.fn == nil || p.fn.takes() == "" {
+			return
+		}
+		for _, arg := range p.args {
+			for _, name := range arg.needs() {
+				kinds[name] = p.fn.takes()
+			}
+		}
+	}
+}
+
 // takes says what a function's argument must look like; "": any text.
 func (f *function) takes() string {
 	switch f.name {
@@ -353,6 +357,10 @@ func (f *function) takes() string {
 		return "day"
 	case "comma":
 		return "words"
+	case "unhex":
+		return "hex"
+	case "unbase64":
+		return "base64"
 	case "fingerprint":
 		return "key"
 	case "thumbprint":

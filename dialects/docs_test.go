@@ -148,8 +148,9 @@ func TestReferenceOfFunctions(t *testing.T) {
 	seen := map[string]bool{}
 	for _, row := range rows {
 		call, variable, wire := row[1], row[2], row[3]
-		name, _, _ := strings.Cut(call[1:], "(")
-		seen[name] = true
+		for _, name := range regexp.MustCompile(`\$(\w+)\(`).FindAllStringSubmatch(call, -1) {
+			seen[name[1]] = true
+		}
 		d, err := dialect.Parse("my.yaml", fmt.Appendf(nil, "dialect: x\nhosts: [x.example]\ntoken:\n  POST: https://x.example/t\n  text: '%s'\n  returns: $access_token\n", call))
 		if err != nil {
 			t.Errorf("%s: %v", call, err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"maps"
@@ -324,6 +326,10 @@ func (v *vendor) value(kind, otherwise string) string {
 		return "2026-01-02T00:00:00Z"
 	case "url":
 		return v.origin.String()
+	case "hex":
+		return hex.EncodeToString([]byte(otherwise))
+	case "base64":
+		return base64.StdEncoding.EncodeToString([]byte(otherwise))
 	}
 	return otherwise
 }

@@ -9,6 +9,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -97,6 +99,10 @@ func invent(name, kind string, pair map[string]string) (string, error) {
 		return time.Now().UTC().Add(24 * time.Hour).Truncate(time.Second).Format(time.RFC3339), nil
 	case kind == "seconds":
 		return "3600", nil
+	case kind == "hex":
+		return hex.EncodeToString([]byte(rand.Text())), nil
+	case kind == "base64":
+		return base64.StdEncoding.EncodeToString([]byte(rand.Text())), nil
 	}
 	switch name {
 	case "username":

@@ -40,6 +40,15 @@ token:
 	"minted JWT": `
 let: {access_token: {jwt: {iss: $issuer, sub: "$name.$fingerprint($private_key)"}, alg: RS256, key: $private_key, header: {kid: $key_id}, lifetime: 5m}}
 call: {base: https://a.test, headers: {x-kind: KEYPAIR}}`,
+	"minted JWT, a key in hex": `
+let: {access_token: {jwt: {aud: /admin/}, alg: HS256, key: $unhex($secret), header: {kid: $key_id}, lifetime: 5m}}
+call: {base: https://a.test, headers: {authorization: Ghost $access_token}}`,
+	"a key in base64": `
+token:
+  POST: https://a.test/login
+  json: {id: $key_id, time: $now(), proof: "$base64($hmac_sha256($unbase64($secret), $key_id))"}
+  returns: {token: $access_token}
+call: https://a.test`,
 	"minted digest": `
 let:
   nonce: $nonce()

@@ -1,6 +1,8 @@
 package law
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -87,6 +89,10 @@ func (s *source) value(name string, hostile bool) string {
 		return s.instant().Truncate(24 * time.Hour).Format(time.RFC3339)
 	case "instant":
 		return s.instant().Format(time.RFC3339)
+	case "hex":
+		return hex.EncodeToString([]byte(s.letters(tameLetters, 16+s.IntN(32))))
+	case "base64":
+		return base64.StdEncoding.EncodeToString([]byte(s.letters(tameLetters, 16+s.IntN(32))))
 	case "cookies":
 		pairs := []string{}
 		for i := range 1 + s.IntN(3) {
