@@ -16,7 +16,6 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialect/law"
-	"github.com/jetonhq/jeton/dialect/sign"
 	"github.com/jetonhq/jeton/dialects"
 )
 
@@ -387,13 +386,18 @@ func FuzzReadRequest(f *testing.F) {
 	f.Add("POST", "/api/p/authentication/a%2Fb/token", formType, "grant_type=client_credentials&client_id=a&client_secret=b", "")
 	f.Add("POST", "/token", formType, "grant_type=refresh_token&refresh_token=r&client_id=a&client_secret=b&scope=x+y", "")
 	f.Add("POST", "/security/v1/oauth/token", formType, "grant_type=client_credentials", basic("a:b"))
-	for _, text := range []string{"", law.Key("signing certificate")} {
-		saml, err := sign.MakeSAML("RS256", law.Key("RS256"), text, said(time.Now()))
+	account := jeton.Vars{"client_id": "app", "username": "ann", "user_id": "ann", "company_id": "c", "host": "h", "api_host": "h",
+		"private_key": law.Key("RS256"), "certificate": law.Key("signing certificate"), "use_username": "true"}
+	for _, d := range []*dialect.Dialect{parsed(f, samlSource), load(f, "sap-successfactors")} {
+		r, err := d.WriteRequest(f.Context(), d.Login, nil, account)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add("POST", "/oauth/token", formType, url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:saml2-bearer"}, "company_id": {"c"}, "client_id": {"app"},
-			"assertion": {base64.StdEncoding.EncodeToString([]byte(saml))}}.Encode(), "")
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add("POST", "/oauth/token", formType, string(body), "")
 	}
 	all := append(shipped(f), parsed(f, samlSource))
 	f.Fuzz(func(t *testing.T, method, target, contentType, body, authorization string) {

@@ -4,6 +4,7 @@ import (
 	"crypto/elliptic"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"strings"
@@ -168,8 +169,8 @@ func TestAssertionForEver(t *testing.T) {
 	}
 }
 
-// Whoever an assertion is said to be about, and whatever is wrong with it, the
-// answer is one and the same.
+// Whoever an assertion is said to be about, and whatever is wrong with its proof,
+// the answer is one and the same, to the letter.
 func TestSAMLTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := vendHere(t, construct(t, "SAML bearer"))
@@ -185,30 +186,43 @@ func TestSAMLTellsNothing(t *testing.T) {
 			must(t, err)
 			with := account.Clone()
 			with["assertion"] = text
-			_, err = v.exchange(v.d.Login, with, nil)
-			if err == nil {
-				return ""
-			}
-			return err.Error()
+			r, err := v.d.WriteRequest(t.Context(), v.d.Login, v.origin, with)
+			must(t, err)
+			got, err := v.client(nil).Do(r)
+			must(t, err)
+			defer got.Body.Close()
+			body, err := io.ReadAll(got.Body)
+			must(t, err)
+			return got.Status + " " + string(body)
 		}
 		keys, _ := law.Keys("RS256")
 		own, foreign := account["private_key"], keys[1]
-		if got := answer(own, func(*sign.Assertion) {}); got != "" {
+		if got := answer(own, func(*sign.Assertion) {}); !strings.HasPrefix(got, "200 ") {
 			t.Fatal(got)
 		}
 		want := answer(foreign, func(*sign.Assertion) {})
 		for name, got := range map[string]string{
-			"an unknown user":                  answer(own, func(a *sign.Assertion) { a.Subject = "nobody" }),
-			"an unknown user, of a forger's":   answer(foreign, func(a *sign.Assertion) { a.Subject = "nobody" }),
-			"another client in the attributes": answer(own, func(a *sign.Assertion) { a.Attributes[0].Value = "other" }),
-			"expired":                          answer(own, func(a *sign.Assertion) { a.NotOnOrAfter = now }),
-			"for years":                        answer(own, func(a *sign.Assertion) { a.NotOnOrAfter = now.AddDate(1, 0, 0) }),
-			"of a time to come":                answer(own, func(a *sign.Assertion) { a.Issued = now.Add(time.Hour) }),
-			"for another audience":             answer(own, func(a *sign.Assertion) { a.Audience = "www.b.test" }),
-			"for another place":                answer(own, func(a *sign.Assertion) { a.Recipient = "https://b.test/oauth/token" }),
+			"an unknown user":              answer(own, func(a *sign.Assertion) { a.Subject = "nobody" }),
+			"an unknown user of a forger":  answer(foreign, func(a *sign.Assertion) { a.Subject = "nobody" }),
+			"expired":                      answer(own, func(a *sign.Assertion) { a.NotOnOrAfter = now }),
+			"expired, and of a forger":     answer(foreign, func(a *sign.Assertion) { a.NotOnOrAfter = now }),
+			"for years":                    answer(own, func(a *sign.Assertion) { a.NotOnOrAfter = now.AddDate(1, 0, 0) }),
+			"of a time to come":            answer(own, func(a *sign.Assertion) { a.Issued = now.Add(time.Hour) }),
+			"good later, and of a forger":  answer(foreign, func(a *sign.Assertion) { a.NotBefore = now.Add(time.Hour) }),
+			"an unknown user, and expired": answer(own, func(a *sign.Assertion) { a.Subject, a.NotOnOrAfter = "nobody", now }),
 		} {
-			if got == "" || got != want {
-				t.Errorf("%s: %q, and a wrong signature: %q", name, got, want)
+			if got != want || strings.HasPrefix(got, "200 ") {
+				t.Errorf("%s: %s, and a wrong signature: %s", name, got, want)
+			}
+		}
+		for name, change := range map[string]func(*sign.Assertion){
+			"another client in the attributes": func(a *sign.Assertion) { a.Attributes[0].Value = "other" },
+			"another issuer":                   func(a *sign.Assertion) { a.Issuer = "other" },
+			"for another audience":             func(a *sign.Assertion) { a.Audience = "www.b.test" },
+			"for another place":                func(a *sign.Assertion) { a.Recipient = "https://b.test/oauth/token" },
+		} {
+			if good, forged := answer(own, change), answer(foreign, change); good != forged || strings.HasPrefix(good, "200 ") {
+				t.Errorf("%s: %s, and of a forger: %s", name, good, forged)
 			}
 		}
 	})

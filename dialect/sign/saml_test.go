@@ -62,7 +62,7 @@ func TestSAML(t *testing.T) {
 					t.Errorf("%s: checked: %v\n%s", alg, err, diff)
 				}
 			}
-			for _, keys := range [][]string{{foreign}, {private, foreign}, {own, foreign}, {}, {""}} {
+			for _, keys := range [][]string{{foreign}, {private, foreign}, {own, foreign}, {foreign, private}, {}, {""}} {
 				if _, err := sign.CheckSAML(text, alg, keys...); err == nil {
 					t.Errorf("%s: believed of somebody else's key, or of none", alg)
 				}
