@@ -305,7 +305,7 @@ func bytesOf(form string, decode func(string) ([]byte, error)) func([]string) ([
 	return func(args []string) ([]byte, error) {
 		b, err := decode(args[0])
 		if err != nil || len(b) == 0 {
-			return nil, errors.New("it is no "+form)
+			return nil, errors.New("it is no " + form)
 		}
 		return b, nil
 	}

@@ -431,6 +431,9 @@ func parseJWT(n yamlnode.Node) (signed, error) {
 		return nil, n.Errorf("the key alg is missing: it is one of %s", strings.Join(sign.Algs, ", "))
 	case t.key == nil:
 		return nil, n.Errorf("the key named key is missing: it is the hole with the key, such as $private_key")
+	case !strings.HasPrefix(t.alg, "HS") && !t.key.whole():
+		key, _ := n.Get("key")
+		return nil, key.Errorf("the key of %s is to be one hole, which holds all of it in PEM", t.alg)
 	}
 	return t, nil
 }

@@ -182,7 +182,7 @@ func parseCookies(n yamlnode.Node, what string) ([]field, error) {
 		return parseFields(n, what)
 	}
 	v, err := parseValue(n, what)
-	if err == nil && (len(v) != 1 || v[0].hole == "") {
+	if err == nil && !v.whole() {
 		err = n.Errorf("%s is to be a mapping of names, or one hole that stands for every cookie", what)
 	}
 	return []field{{every, v}}, err
@@ -266,17 +266,22 @@ func parseTLS(n yamlnode.Node) (*pair, error) {
 	if err := n.Only("cert", "key"); err != nil {
 		return nil, err
 	}
-	var holes [2]value
-	for i, key := range []string{"cert", "key"} {
-		part, _ := n.Get(key)
-		v, err := parseValue(part, "tls."+key)
-		if err != nil {
-			return nil, err
-		}
-		if len(v) != 1 || v[0].hole == "" {
-			return nil, part.Errorf("tls.%s is to be one hole, which holds all of it in PEM", key)
-		}
-		holes[i] = v
+	cert, _ := n.Get("cert")
+	key, _ := n.Get("key")
+	c, err := parseWhole(cert, "tls.cert")
+	if err != nil {
+		return nil, err
 	}
-	return &pair{holes[0], holes[1]}, nil
+	k, err := parseWhole(key, "tls.key")
+	return &pair{c, k}, err
+}
+
+// parseWhole reads a key or a certificate: a hole, since what stands beside it
+// would not count.
+func parseWhole(n yamlnode.Node, what string) (value, error) {
+	v, err := parseValue(n, what)
+	if err == nil && !v.whole() {
+		err = n.Errorf("%s is to be one hole, which holds all of it in PEM", what)
+	}
+	return v, err
 }

@@ -41,6 +41,8 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  json: {a: $username}\nrefresh: {POST: , json: {a: $username}}\n", "cannot be told apart"},
 		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  json: {a: $username}\naccept: [{POST: /t, json: {a: $username, b: c}}]\n", "cannot be told apart"},
 		{"dialect: x\ntoken:\n  POST: https://x.example/api/$tenant_id/t\n  json: {a: $username}\naccept: [{POST: /api/$region/t, json: {a: $username, b: c}}]\n", "cannot be told apart"},
+		{minimal + "let: {a: {jwt: {x: $username}, alg: RS256, key: $p.$q}}\n", "the key of RS256 is to be one hole"},
+		{minimal + "let: {a: \"$fingerprint($p$q)\"}\n", "$fingerprint takes one hole, which holds all of the key in PEM"},
 		{"dialect: x\ntoken: https://x.example/t\ndialect: y\n", "f.yaml:3:1: the key stands twice: dialect"},
 		{minimal + "call: {headers: {authorization: a}}\n", "f.yaml:3:7: the header Authorization has two values here"},
 		{"dialect: x\ntoken: {POST: https://x.example/t, headers: {x-a: $a, X-A: $b}, form: {}}\n", "the header X-A has two values here"},

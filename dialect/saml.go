@@ -207,9 +207,9 @@ func parseSAML(n yamlnode.Node) (signed, error) {
 		case "saml":
 			err = t.parse(p.Value)
 		case "key":
-			t.key, err = parseValue(p.Value, "key")
+			t.key, err = parseWhole(p.Value, "key")
 		case "cert":
-			t.cert, err = parseValue(p.Value, "cert")
+			t.cert, err = parseWhole(p.Value, "cert")
 		case "lifetime":
 			t.lifetime, err = duration(p.Value, "lifetime")
 		case "alg":

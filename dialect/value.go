@@ -147,6 +147,10 @@ func (p part) check() error {
 	switch p.fn.kind {
 	case isCodec:
 		return p.args[0].apart()
+	case isDigest:
+		if takes := p.fn.takes(); PEM(takes) && !p.args[0].whole() {
+			return fmt.Errorf("$%s takes one hole, which holds all of the %s in PEM", p.fn.name, takes)
+		}
 	case isGenerator:
 		for _, a := range p.args {
 			text, ok := a.literal()
@@ -286,6 +290,9 @@ func (v value) literal() (string, bool) {
 	}
 	return s, true
 }
+
+// whole reports whether the value is one hole and nothing else.
+func (v value) whole() bool { return len(v) == 1 && v[0].hole != "" }
 
 // variable reports whether the value has anything but fixed text.
 func (v value) variable() bool {
