@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jetonhq/jeton/dialect/sign"
 	"github.com/jetonhq/jeton/yamlnode"
 )
 
@@ -45,7 +46,7 @@ func (t *tree) element(into *xmlElem, e *env, optional func(string) bool) error 
 		return nil
 	case treeText:
 		text, err := t.value.fill(e)
-		if !xmlSafe(text) {
+		if !sign.XMLText(text) {
 			return fmt.Errorf("$%s holds a character that XML cannot carry", strings.Join(t.value.needs(), ", $"))
 		}
 		into.text = text
@@ -77,12 +78,4 @@ func (t *tree) element(into *xmlElem, e *env, optional func(string) bool) error 
 		}
 	}
 	return nil
-}
-
-// xmlSafe reports whether XML brings a text over unchanged: no control
-// characters, and no blank at an end, which readers trim.
-func xmlSafe(s string) bool {
-	return strings.TrimSpace(s) == s && !strings.ContainsFunc(s, func(r rune) bool {
-		return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0xfffe || r == 0xffff || r == 0xfffd
-	})
 }
