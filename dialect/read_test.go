@@ -16,6 +16,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/dialect/law"
+	"github.com/jetonhq/jeton/dialect/sign"
 	"github.com/jetonhq/jeton/dialects"
 )
 
@@ -288,6 +289,48 @@ func TestExpiry(t *testing.T) {
 		got := load(t, c.dialect).NewToken(c.vars, now).Expiry
 		if c.want == 0 && !got.IsZero() || c.want != 0 && !got.Equal(now.Add(c.want)) {
 			t.Errorf("%s %v: %v, want %v", c.dialect, c.vars["expires_in"], got.Sub(now), c.want)
+		}
+	}
+}
+
+// TestMade: a token that the client made says when, by itself or by what it is
+// made of, or it does not.
+func TestMade(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	nowhere := parsed(t, `dialect: x
+let: {access_token: key-$api_key}
+call: https://x.example
+`)
+	token := func(d *dialect.Dialect, vars jeton.Vars) jeton.Secret {
+		t.Helper()
+		made, err := d.Mint(vars, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made.AccessToken
+	}
+	user := token(load(t, "emarsys"), jeton.Vars{"username": "u", "password": "p"})
+	signed := token(load(t, "vonage"), jeton.Vars{"application_id": "a", "private_key": law.Key("RS256")})
+	without, err := sign.MakeJWT("RS256", law.Key("RS256"), nil, map[string]any{"application_id": "a", "jti": "1f0b6c3e-2b1f-4c3e-8c55-0d9f3a5c7e11"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		d    *dialect.Dialect
+		made jeton.Secret
+		want time.Time
+	}{
+		{"by a let", load(t, "emarsys"), user, now},
+		{"by iat", load(t, "vonage"), signed, now},
+		{"a JWT that does not say", load(t, "vonage"), jeton.NewSecret(without), time.Time{}},
+		{"a text", nowhere, token(nowhere, jeton.Vars{"api_key": "k"}), time.Time{}},
+	} {
+		m, err := c.d.Open(c.made)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if got := m.Made(); !got.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 }

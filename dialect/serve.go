@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jetonhq/jeton"
+	"github.com/jetonhq/jeton/dialect/sign"
 )
 
 // What only a server asks.
@@ -39,13 +40,47 @@ func (d *Dialect) LeadsTo(name string) string {
 // says of itself and what the dialect does; zero if neither says.
 func (m *Received) Expiry(bearer jeton.Secret, now time.Time) time.Time {
 	expiry := m.dialect.NewToken(jeton.Vars{"access_token": bearer.Reveal()}, now).Expiry
-	made, _ := m.dialect.moments(m.Vars) // Prove refuses what is wrong with them
-	for _, at := range made {
+	for _, at := range m.moments() {
 		if end := at.Add(m.dialect.Lifetime); m.dialect.Lifetime > 0 && end.Before(expiry) {
 			expiry = end
 		}
 	}
 	return expiry
+}
+
+// Made returns when a token that [Dialect.Open] took apart says that it was made:
+// the iat of a JWT, or a let of that moment, whichever comes first; zero if it
+// says neither.
+func (m *Received) Made() time.Time {
+	var made time.Time
+	for _, at := range append(m.issued(), m.moments()...) {
+		if made.IsZero() || at.Before(made) {
+			made = at
+		}
+	}
+	return made
+}
+
+// issued returns the iat of every JWT that the message holds.
+func (m *Received) issued() (list []time.Time) {
+	for _, p := range m.proofs {
+		if _, is := p.signed.(*jwtTemplate); !is {
+			continue
+		}
+		if _, claims, err := sign.OpenJWT(p.text); err == nil {
+			if at, ok := numericDate(claims["iat"]); ok {
+				list = append(list, at)
+			}
+		}
+	}
+	return list
+}
+
+// moments returns when the message says that it was made. Prove refuses what is
+// wrong with them.
+func (m *Received) moments() []time.Time {
+	made, _ := m.dialect.moments(m.Vars)
+	return made
 }
 
 // Identity returns what tells a token that [Dialect.Open] took apart from every

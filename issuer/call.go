@@ -23,7 +23,11 @@ func (r *Realm) verifyMinted(ctx context.Context, bearer jeton.Secret) (*jeton.C
 		return nil, err
 	}
 	expiry := m.Expiry(bearer, time.Now())
-	return r.claims(ctx, presented{Received: m, names: r.accounts.minted, room: r.accounts.minted}, digest("minted\x00"+m.Identity(bearer)), expiry)
+	claims, err := r.claims(ctx, presented{Received: m, names: r.accounts.minted, room: r.accounts.minted}, digest("minted\x00"+m.Identity(bearer)), expiry)
+	if err == nil {
+		claims.IssuedAt = m.Made()
+	}
+	return claims, err
 }
 
 // VerifyCall decides about a call that is more than its token: it wears

@@ -24,7 +24,7 @@ type Fault struct {
 	Status     int      `json:"status,omitempty"`      // answered in place of doing anything: 429, 503, ...
 	RetryAfter Duration `json:"retry_after,omitempty"` // of that answer
 	Lose       bool     `json:"lose,omitempty"`        // it is done, and the connection ends before the answer
-	Expire     Duration `json:"expire,omitempty"`      // of calls: a token that is older is not good, whatever its answer said
+	Expire     Duration `json:"expire,omitempty"`      // of calls: a token that says that it is older is not good, whatever its answer said
 }
 
 // A Duration is written as in Go: "3s".
@@ -183,7 +183,7 @@ func (s *Server) tooOld(d *dialect.Dialect, r *http.Request) bool {
 		return false
 	}
 	claims, err := s.realm.Verify(r.Context(), jeton.NewSecret(vars["access_token"]))
-	if err != nil {
+	if err != nil || claims.IssuedAt.IsZero() { // nobody knows how old it is
 		return false
 	}
 	age := time.Since(claims.IssuedAt)

@@ -115,6 +115,10 @@ func day(t *testing.T, name string) {
 	// The vendor ends it early, in its own words: the broker understands, and the
 	// caller sees nothing of it.
 	s.SetFaults([]standin.Fault{{On: "call", Expire: standin.Duration(30 * time.Second), Times: 1}})
+	good("a call with a fresh token")
+	if len(s.Faults()) == 0 {
+		t.Error("a fresh token ended early")
+	}
 	time.Sleep(time.Minute)
 	good("a call with a token that ended early")
 	if next, err := b.Token(ctx, "a", 0); err != nil || next.AccessToken.Equal(first.AccessToken) || len(s.Faults()) > 0 {
