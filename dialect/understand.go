@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/strictjson"
@@ -94,7 +95,7 @@ func (d *Dialect) Understand(x *Exchange, status int, header http.Header, body [
 		doc, err = strictjson.Parse(body)
 	}
 	if err != nil {
-		return append(list, AnswerField{Place: "body", Want: "a document", Got: fmt.Sprintf("(%d bytes that are none: %v)", len(body), err)})
+		return append(list, AnswerField{Place: "body", Want: "a document", Got: fmt.Sprintf("(no document in %s: %v)", counted(len(body), "byte"), err)})
 	}
 	seen := map[string]bool{}
 	for _, o := range []*tree{t, x.ok} {
@@ -112,7 +113,7 @@ func (d *Dialect) Understand(x *Exchange, status int, header http.Header, body [
 func (d *Dialect) refused(body []byte) []AnswerField {
 	doc, err := strictjson.Parse(body)
 	if err != nil {
-		return []AnswerField{{Place: "body", Got: fmt.Sprintf("(%d bytes)", len(body))}}
+		return []AnswerField{{Place: "body", Got: "(" + counted(len(body), "byte") + ")"}}
 	}
 	code, known := errorCode(doc)
 	return beside(doc, nil, func(place string) bool { return known && place == "error" && code != "" })
@@ -150,7 +151,7 @@ func (d *Dialect) leaf(place string, t *tree, got any) AnswerField {
 	public := t.kind == treeLiteral || d.shows(t.value)
 	f.Got = shown(got, public)
 	if n, ok := got.(json.Number); ok && !public {
-		f.Got = fmt.Sprintf("(number of %d characters)", len(n))
+		f.Got = "(number of " + counted(len(n), "character") + ")"
 	}
 	f.Fits = t.read(got, "", reading{optional: func(string) bool { return true }}, newBound(), &fits) == nil
 	return f
@@ -173,7 +174,7 @@ func shown(got any, public bool) string {
 		if public && len(got) <= 200 {
 			return got
 		}
-		return fmt.Sprintf("(text of %d characters)", len(got))
+		return "(text of " + counted(utf8.RuneCountInString(got), "character") + ")"
 	case json.Number, bool:
 		return fmt.Sprint(got)
 	case nil:
@@ -182,6 +183,14 @@ func shown(got any, public bool) string {
 		return fmt.Sprintf("(list of %d)", len(got))
 	}
 	return "(object)"
+}
+
+// counted says how many there are.
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // understood calls f for every leaf of the template, with what stands there.

@@ -44,3 +44,26 @@ func TestUnderstandNumber(t *testing.T) {
 		}
 	}
 }
+
+// TestUnderstandLength: what is not shown is counted as people do.
+func TestUnderstandLength(t *testing.T) {
+	d := parsed(t, "dialect: x\ntoken: {POST: https://x.example/t, json: {u: $username}, returns: {t: $access_token, s: $session_code}}\n")
+	for _, c := range []struct {
+		status      int
+		body        string
+		place, want string
+	}{
+		{200, `{"t":"a","s":7}`, "t", "(text of 1 character)"},
+		{200, `{"t":"a","s":7}`, "s", "(number of 1 character)"},
+		{200, `{"t":"éa","s":""}`, "t", "(text of 2 characters)"},
+		{200, `{"t":"éa","s":""}`, "s", "(text of 0 characters)"},
+		{500, "x", "body", "(1 byte)"},
+		{500, "no JSON", "body", "(7 bytes)"},
+	} {
+		for _, f := range d.Understand(d.Login, c.status, nil, []byte(c.body)) {
+			if f.Place == c.place && f.Got != c.want {
+				t.Errorf("%d %s: %s is shown as %q, want %q", c.status, c.body, f.Place, f.Got, c.want)
+			}
+		}
+	}
+}
