@@ -22,6 +22,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/guard"
+	"github.com/jetonhq/jeton/store/storetest"
 )
 
 // An upstream records what it saw.
@@ -267,14 +268,13 @@ func proxyCall(ctx context.Context, g *guard.Guard, method string, body io.Reade
 }
 
 func TestUpstreamDead(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := storetest.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = listener.Close()
 	var log bytes.Buffer
 	g := &guard.Guard{Dialect: load(t, "alvys"), Verifier: people(), Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	answer := call(g.Proxy(parse(t, "http://"+listener.Addr().String())), "GET", "/v1/me?secret=canary", "guest")
+	answer := call(g.Proxy(parse(t, "http://"+nobody)), "GET", "/v1/me?secret=canary", "guest")
 	if answer.StatusCode != 502 || answer.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%d %s", answer.StatusCode, answer.Header.Get("Content-Type"))
 	}
