@@ -239,6 +239,26 @@ func (r *Realm) Answers(req *http.Request) bool {
 	return !errors.Is(err, dialect.ErrNotFound)
 }
 
+// Kind says what a request asks of the realm, which [Realm.Answers] it: one of
+// the dialect's exchanges, or the same in the words of RFC 7662 and RFC 7009. It
+// is empty for what no dialect has: metadata, keys, and what has ended. What is
+// not well-formed is a login, as in the audit log.
+func (r *Realm) Kind(req *http.Request, body []byte) dialect.Kind {
+	m, err := r.dialect.ReadRequest(req, body)
+	if err == nil {
+		return m.Exchange.Kind
+	}
+	switch req.URL.Path {
+	case introspectPath:
+		return dialect.KindIntrospect
+	case revokePath:
+		return dialect.KindRevoke
+	case wellKnown, jwksPath, revocationsPath:
+		return ""
+	}
+	return dialect.KindLogin
+}
+
 // ServeHTTP answers a request whose path is relative to the realm.
 func (r *Realm) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer recoverPanic(w, r.logger)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -18,7 +19,7 @@ import (
 // A Fault is what goes wrong with requests of one kind. Delay may stand with one
 // of the others; of those there is one.
 type Fault struct {
-	On         string   `json:"on,omitempty"`          // "login", "refresh" or "call"; empty: every request
+	On         string   `json:"on,omitempty"`          // "login", "refresh", "introspect", "revoke" or "call"; empty: every request
 	Times      int      `json:"times,omitempty"`       // how many requests it strikes; zero: all, until it is taken away
 	Delay      Duration `json:"delay,omitempty"`       // how long the answer takes, such as "3s"
 	Status     int      `json:"status,omitempty"`      // answered in place of doing anything: 429, 503, ...
@@ -26,6 +27,10 @@ type Fault struct {
 	Lose       bool     `json:"lose,omitempty"`        // it is done, and the connection ends before the answer
 	Expire     Duration `json:"expire,omitempty"`      // of calls: a token that says that it is older is not good, whatever its answer said
 }
+
+// kinds are the requests that a fault may be for. A login has all its steps, and a
+// call that asks whether its token is good is a call.
+var kinds = []string{"login", "refresh", "introspect", "revoke", "call"}
 
 // A Duration is written as in Go: "3s".
 type Duration time.Duration
@@ -45,18 +50,18 @@ func (d *Duration) UnmarshalText(b []byte) error {
 
 // Check reports what is wrong with a fault.
 func (f Fault) Check() error {
-	kinds := 0
+	wrongs := 0
 	for _, is := range []bool{f.Status != 0, f.Lose, f.Expire != 0} {
 		if is {
-			kinds++
+			wrongs++
 		}
 	}
 	switch {
-	case f.On != "" && f.On != "login" && f.On != "refresh" && f.On != "call":
-		return fmt.Errorf("on is to be login, refresh or call, or left out for all of them")
-	case kinds > 1:
+	case f.On != "" && !slices.Contains(kinds, f.On):
+		return fmt.Errorf("on is to be %s or %s, or left out for every request", strings.Join(kinds[:len(kinds)-1], ", "), kinds[len(kinds)-1])
+	case wrongs > 1:
 		return fmt.Errorf("a fault has one of status, lose and expire")
-	case kinds == 0 && f.Delay == 0:
+	case wrongs == 0 && f.Delay == 0:
 		return fmt.Errorf("a fault has one of status, lose, expire and delay")
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599):
 		return fmt.Errorf("status is to be from 400 to 599")

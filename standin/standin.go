@@ -56,7 +56,9 @@ type Server struct {
 
 // New starts a stand-in, with one account.
 func New(ctx context.Context, c Config) (*Server, error) {
-	s := &Server{counts: Counters{Logins: newTally(), Refreshes: newTally(), Calls: newTally()}}
+	s := &Server{counts: Counters{
+		Logins: newTally(), Refreshes: newTally(), Calls: newTally(), Introspections: newTally(), Revocations: newTally(),
+	}}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -100,9 +102,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r, rest)
 		return
 	}
-	f, ok := s.strike(s.kind(r))
+	kind := s.kind(r)
+	f, ok := s.strike(kind)
 	if !ok {
-		s.server.ServeHTTP(w, r)
+		s.serve(w, r, kind)
 		return
 	}
 	if !f.wait(r.Context()) {
@@ -110,39 +113,62 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case f.Lose:
-		s.server.ServeHTTP(&nowhere{header: http.Header{}}, r)
+		s.serve(&nowhere{header: http.Header{}}, r, kind)
 		panic(http.ErrAbortHandler) // the connection ends where the answer should be
 	case f.Status != 0:
 		f.answer(w)
 	default:
-		s.server.ServeHTTP(w, r)
+		s.serve(w, r, kind)
 	}
 }
 
-// kind says what a request is: "login", "refresh" or "call".
+// serve answers, and counts what the issuer does not write down each time.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string) {
+	tally := map[string]*Tally{"introspect": &s.counts.Introspections, "revoke": &s.counts.Revocations}[kind]
+	if tally == nil {
+		s.server.ServeHTTP(w, r)
+		return
+	}
+	seen := &statusOf{ResponseWriter: w, status: http.StatusOK}
+	s.server.ServeHTTP(seen, r)
+	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tally.add(seen.status < 300, "", ip)
+}
+
+// statusOf remembers the status of an answer.
+type statusOf struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader writes the status.
+func (w *statusOf) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// kind says what a request is, in the words of [Fault.On]; empty: something else.
 func (s *Server) kind(r *http.Request) string {
-	d := s.realm.Dialect()
-	m, err := d.ReadRequest(r, nil)
-	switch {
-	case !s.realm.Answers(r):
+	if !s.realm.Answers(r) {
 		return "call"
-	case err == nil && m.Exchange.Kind == dialect.KindRefresh:
-		return "refresh"
-	case err == nil && m.Exchange.Kind == dialect.KindVerify:
+	}
+	var body []byte
+	if r.Body != nil && r.ContentLength != 0 { // what tells a refresh from a login is in the body
+		var err error
+		if body, r.Body, err = readAgain(r); err != nil {
+			return "login"
+		}
+	}
+	switch kind := s.realm.Kind(r, body); kind {
+	case dialect.KindVerify: // a call that only asks whether its token is good
 		return "call"
-	case r.Body == nil || r.ContentLength == 0:
+	case dialect.KindStep:
 		return "login"
+	default:
+		return string(kind)
 	}
-	// What tells a refresh from a login is in the body.
-	body, again, err := readAgain(r)
-	if err != nil {
-		return "login"
-	}
-	r.Body = again
-	if m, err := d.ReadRequest(r, body); err == nil && m.Exchange.Kind == dialect.KindRefresh {
-		return "refresh"
-	}
-	return "login"
 }
 
 // serveAPI answers a call that the guard let through with what arrived, but for
@@ -182,11 +208,13 @@ func (s *Server) decided(err error) {
 
 // Counters are what a stand-in has seen since it started.
 type Counters struct {
-	Logins    Tally `json:"logins"`
-	Refreshes Tally `json:"refreshes"`
-	Calls     Tally `json:"calls"`
-	Families  int   `json:"families_revoked"` // refresh families that ended before their time
-	Faults    int   `json:"faults"`           // requests that a fault struck
+	Logins         Tally `json:"logins"`
+	Refreshes      Tally `json:"refreshes"`
+	Calls          Tally `json:"calls"`
+	Introspections Tally `json:"introspections"`   // questions what a token is, OK if they are answered
+	Revocations    Tally `json:"revocations"`      // OK also where nothing was to end
+	Families       int   `json:"families_revoked"` // refresh families that ended before their time
+	Faults         int   `json:"faults"`           // requests that a fault struck
 }
 
 // A Tally counts requests of one kind.
@@ -227,7 +255,9 @@ func (s *Server) Counters() Counters {
 	defer s.mu.Unlock()
 	c := s.counts
 	c.Families = families
-	c.Logins, c.Refreshes, c.Calls = c.Logins.clone(), c.Refreshes.clone(), c.Calls.clone()
+	for _, t := range []*Tally{&c.Logins, &c.Refreshes, &c.Calls, &c.Introspections, &c.Revocations} {
+		*t = t.clone()
+	}
 	return c
 }
 

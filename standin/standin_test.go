@@ -316,6 +316,74 @@ func TestExpireFaults(t *testing.T) {
 	})
 }
 
+// TestKinds: what asks about a token or ends one is no login, in the vendor's
+// words and in those of the RFCs, for faults and in the counters; what is none of
+// a dialect's exchanges is struck by faults for every request only.
+func TestKinds(t *testing.T) {
+	s := newStandin(t, "commercetools")
+	d, vars := s.Realm().Dialect(), s.Vars()
+	status, token, _, _ := login(t, s)
+	if status != 200 {
+		t.Fatalf("a login is answered %d", status)
+	}
+	vars["access_token"] = token
+	origin, _ := url.Parse("http://127.0.0.1:1")
+	own, err := d.WriteRequest(t.Context(), d.Introspect, origin, vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := func(path, secret string) *http.Request {
+		form := url.Values{"token": {token}, "client_id": {vars["client_id"]}, "client_secret": {secret}}
+		r, _ := http.NewRequest("POST", origin.String()+path, strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return r
+	}
+	keys, _ := http.NewRequest("GET", origin.String()+"/.well-known/jwks.json", nil)
+	for _, c := range []struct {
+		name, kind string
+		r          *http.Request
+		status     int
+	}{
+		{"the vendor's introspection", "introspect", own, 200},
+		{"introspection", "introspect", about("/introspect", vars["client_secret"]), 200},
+		{"introspection by nobody", "introspect", about("/introspect", "wrong"), 401},
+		{"revocation by nobody", "revoke", about("/revoke", "wrong"), 401},
+		{"revocation", "revoke", about("/revoke", vars["client_secret"]), 200},
+		{"keys", "", keys, 200},
+	} {
+		for _, on := range []string{"login", "refresh", "introspect", "revoke", "call", ""} {
+			s.SetFaults([]standin.Fault{{On: on, Status: 503}})
+			want := c.status
+			if on == "" || on == c.kind {
+				want = 503
+			}
+			r := c.r.Clone(t.Context())
+			if c.r.GetBody != nil {
+				r.Body, _ = c.r.GetBody()
+			}
+			answer, err := wire{to: s}.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.StatusCode != want {
+				t.Errorf("%s with a fault on %q is answered %d, want %d", c.name, on, answer.StatusCode, want)
+			}
+		}
+	}
+	got := s.Counters()
+	for _, c := range []struct {
+		name        string
+		is          standin.Tally
+		ok, refused int
+	}{
+		{"logins", got.Logins, 1, 0}, {"introspections", got.Introspections, 8, 4}, {"revocations", got.Revocations, 4, 4},
+	} {
+		if c.is.OK != c.ok || c.is.Refused != c.refused || c.is.ByIP["127.0.0.1"] != c.ok+c.refused {
+			t.Errorf("%s: %+v, want %d and %d refused", c.name, c.is, c.ok, c.refused)
+		}
+	}
+}
+
 // TestControl: only this machine's programs may ask, and a wrong fault is told.
 func TestControl(t *testing.T) {
 	s := newStandin(t, "alvys")
@@ -339,7 +407,7 @@ func TestControl(t *testing.T) {
 		t.Errorf("%d %s %v", code, body, err)
 	}
 	for text, says := range map[string]string{
-		`{"on":"logins","status":429}`:               "fault 1: on is to be login, refresh or call",
+		`{"on":"logins","status":429}`:               "fault 1: on is to be login, refresh, introspect, revoke or call, or left out",
 		`{"status":200}`:                             "status is to be from 400 to 599",
 		`{"on":"call"}`:                              "one of status, lose, expire and delay",
 		`{"status":429,"lose":true}`:                 "one of status, lose and expire",

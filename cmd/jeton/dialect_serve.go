@@ -33,13 +33,14 @@ func (a *app) dialectServeCommand() *cobra.Command {
 dialect says, with one account whose credentials it prints. Variables that are not given
 are made up. It keeps everything in memory.
 
-  ` + standin.Control + `/counters   logins by user and address, refreshes, revoked families, as JSON
+  ` + standin.Control + `/counters   logins by user and address, refreshes, revoked families and more, as JSON
   ` + standin.Control + `/faults     GET, PUT and DELETE what goes wrong:
 
   {"on": "login", "status": 429, "retry_after": "5s", "times": 3}   refuse three logins
   {"on": "refresh", "lose": true, "times": 1}                       do it, and lose the answer
   {"delay": "10s"}                                                  be slow
-  {"on": "call", "expire": "1m"}                                    tokens end early`,
+  {"on": "call", "expire": "1m"}                                    tokens end early
+  {"on": "revoke", "status": 503}                                   also introspect; without on: everything`,
 		Example: `  jeton dialect serve iadvize
   jeton dialect serve okta client_id=test --listen 127.0.0.1:9000
   jeton dialect serve ./our-vendor.yaml --fault '{"on": "login", "status": 503, "times": 2}'`,
