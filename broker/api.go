@@ -265,7 +265,11 @@ func (b *Broker) writeError(w http.ResponseWriter, err error) {
 		return
 	}
 	if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
-		b.Logger.Warn("no token", "account", unavailable.Account, "reason", unavailable.Reason, "error", unavailable.Cause)
+		said := []any{"account", unavailable.Account, "reason", unavailable.Reason, "retry_in", unavailable.RetryAfter}
+		if unavailable.Cause != nil { // or nothing was tried
+			said = append(said, "error", unavailable.Cause)
+		}
+		b.Logger.Warn("no token", said...)
 		after := max(int64((unavailable.RetryAfter+time.Second-1)/time.Second), 1)
 		w.Header().Set("Retry-After", strconv.FormatInt(after, 10))
 		writeProblem(w, problem{Status: http.StatusServiceUnavailable, Title: "no token", Detail: unavailable.Error()})

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -100,6 +102,39 @@ func TestTokenAPI(t *testing.T) {
 			t.Errorf("vendor down: %d %s", w.Code, w.Body)
 		}
 		closeBroker(t, down)
+	})
+}
+
+// TestNoTokenLog: the log says what holds an account back, also while nothing is
+// tried.
+func TestNoTokenLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor(t, "web1on1")
+		v.set(func() { v.fault = func(*dialect.Exchange) (int, http.Header) { return 503, nil } })
+		b := v.broker(slowStore(), newCredentials())
+		var log bytes.Buffer
+		b.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		line := func() string {
+			t.Helper()
+			log.Reset()
+			if w := ask(b.TokenAPI(), "GET", "/v1/tokens/a", ""); w.Code != 503 {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+			for line := range strings.Lines(log.String()) {
+				if strings.Contains(line, `msg="no token" account=a `) {
+					return line
+				}
+			}
+			t.Fatalf("not in the log: %s", log.String())
+			return ""
+		}
+		if tried := line(); !strings.Contains(tried, `reason="the login ended with temporarily_unavailable" retry_in=`) || !strings.Contains(tried, "error=") {
+			t.Error(tried)
+		}
+		if held := line(); !strings.Contains(held, `reason="logins back off after temporarily_unavailable" retry_in=`) || strings.Contains(held, "error=") {
+			t.Error(held)
+		}
+		closeBroker(t, b)
 	})
 }
 
