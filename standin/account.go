@@ -2,24 +2,16 @@ package standin
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/sign"
 	"github.com/jetonhq/jeton/directory"
 	"github.com/jetonhq/jeton/issuer"
 )
@@ -33,68 +25,63 @@ func Invent(d *dialect.Dialect, given jeton.Vars) (jeton.Vars, error) {
 		vars[name] = text
 	}
 	kinds := d.Kinds()
-	pair := map[string]string{} // made once: a certificate and its key belong together
 	names := append(d.LoginVars(), d.CallVars()...)
 	for _, name := range names {
-		if vars[name] != "" || kinds[name] == signingCertificate {
+		if vars[name] != "" || certifies[kinds[name]] != nil {
 			continue
 		}
-		text, err := invent(name, kinds[name], pair)
+		text, err := invent(name, kinds[name])
 		if err != nil {
 			return nil, fmt.Errorf("make up %s: %w", name, err)
 		}
 		vars[name] = text
 	}
 	for _, name := range names {
-		if vars[name] == "" && kinds[name] == signingCertificate {
-			if err := certify(vars, name, kinds); err != nil {
-				return nil, fmt.Errorf("make up %s: %w", name, err)
-			}
+		if vars[name] != "" || certifies[kinds[name]] == nil {
+			continue
 		}
+		text, err := certify(vars, names, kinds, kinds[name])
+		if err != nil {
+			return nil, fmt.Errorf("make up %s: %w", name, err)
+		}
+		vars[name] = text
 	}
 	return vars, nil
 }
 
-// signingCertificate is the kind of a certificate that belongs to the key which
-// signs.
-const signingCertificate = "signing certificate"
-
-// certify makes up the certificate of the key that signs.
-func certify(vars jeton.Vars, certificate string, kinds map[string]string) error {
-	for name, kind := range kinds {
-		block, _ := pem.Decode([]byte(vars[name]))
-		if !strings.HasPrefix(kind, "RS") || block == nil {
-			continue
-		}
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if private, ok := key.(*rsa.PrivateKey); err == nil && ok {
-			vars[certificate], err = certificateOf(private)
-			return err
-		}
-	}
-	return errors.New("there is no RSA key in PKCS #8 that it could be of; give it too")
+// certifies says which keys a certificate may be of :: its kind -> how the kinds
+// of the keys begin, the likeliest first.
+var certifies = map[string][]string{
+	"certificate":         {"key", "PS", "RS", "ES", "EdDSA"},
+	"signing certificate": {"RS"},
 }
 
-func invent(name, kind string, pair map[string]string) (string, error) {
-	switch {
-	case kind == "certificate" || kind == "key":
-		if len(pair) == 0 {
-			if err := makePair(pair); err != nil {
-				return "", err
+// certify makes up the certificate of one of the account's keys, whoever gave
+// that; if it has none, that of a key which nobody has.
+func certify(vars jeton.Vars, names []string, kinds map[string]string, certificate string) (string, error) {
+	var key string
+	for _, begins := range certifies[certificate] {
+		for _, name := range names {
+			if key == "" && strings.HasPrefix(kinds[name], begins) {
+				key = vars[name]
 			}
 		}
-		return pair[kind], nil
-	case strings.HasPrefix(kind, "RS"), strings.HasPrefix(kind, "PS"):
-		return encodeKey(rsa.GenerateKey(rand.Reader, 2048))
-	case strings.HasPrefix(kind, "ES"):
-		curve := map[string]elliptic.Curve{"ES384": elliptic.P384(), "ES512": elliptic.P521()}[kind]
-		if curve == nil {
-			curve = elliptic.P256()
+	}
+	if key == "" {
+		var err error
+		if key, err = sign.NewKey("ES256"); err != nil {
+			return "", err
 		}
-		return encodeKey(ecdsa.GenerateKey(curve, rand.Reader))
-	case kind == "EdDSA":
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return encodeKey(key, err)
+	}
+	return sign.NewCertificate(key, "demo client")
+}
+
+func invent(name, kind string) (string, error) {
+	switch {
+	case kind == "key":
+		return sign.NewKey("ES256")
+	case dialect.PEM(kind):
+		return sign.NewKey(kind)
 	case kind == "instant":
 		return time.Now().UTC().Add(24 * time.Hour).Truncate(time.Second).Format(time.RFC3339), nil
 	case kind == "seconds":
@@ -112,38 +99,6 @@ func invent(name, kind string, pair map[string]string) (string, error) {
 	}
 	// Long enough for a password or an HMAC key, and safe in a host and a path.
 	return "demo-" + strings.ReplaceAll(name, "_", "-") + "-" + strings.ToLower(rand.Text()[:16]), nil
-}
-
-func encodeKey(key any, err error) (string, error) {
-	if err != nil {
-		return "", err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return "", err
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
-}
-
-func makePair(into map[string]string) error {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return err
-	}
-	if into["certificate"], err = certificateOf(key); err != nil {
-		return err
-	}
-	into["key"], err = encodeKey(key, nil)
-	return err
-}
-
-func certificateOf(key *rsa.PrivateKey) (string, error) {
-	like := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "demo client"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, like, like, key.Public(), key)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), err
 }
 
 // enroll puts the account into the realm's directory.

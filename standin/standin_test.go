@@ -3,6 +3,7 @@ package standin_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/broker"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/dialect/sign"
 	"github.com/jetonhq/jeton/dialects"
 	"github.com/jetonhq/jeton/standin"
 	"github.com/jetonhq/jeton/store"
@@ -428,30 +430,49 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// TestInventSigningCertificate: where a certificate goes along with what a key
-// signs, the one that is made up is of that key, whoever gave it.
-func TestInventSigningCertificate(t *testing.T) {
-	d, err := dialect.Parse("x.yaml", []byte(`dialect: x
+// TestInventCertificate: a certificate that is made up is of the account's key,
+// whoever gave that: of the one that connections show, or of the one that signs.
+func TestInventCertificate(t *testing.T) {
+	for name, source := range map[string]string{
+		"signing": `dialect: x
 let: {assertion: {saml: {issuer: $client_id, subject: $username, audience: x, recipient: "https://x.example/t"}, key: $private_key, cert: $certificate}}
 token: {POST: https://x.example/t, form: {assertion: $base64url($assertion)}}
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := standin.Invent(d, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	some, err := standin.Invent(d, jeton.Vars{"private_key": all["private_key"]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, vars := range []jeton.Vars{all, some} {
-		if _, err := d.WriteRequest(t.Context(), d.Login, nil, vars); err != nil {
-			t.Error(err)
+`,
+		"named in a token": `dialect: x
+let: {assertion: {jwt: {iss: $client_id}, header: {"x5t#S256": $thumbprint($certificate)}, alg: PS256, key: $private_key}}
+token: {POST: https://x.example/t, form: {assertion: $assertion}, returns: {access_token: $access_token}}
+`,
+		"of connections": `dialect: x
+token: {POST: https://x.example/t, form: {client_id: $client_id}, tls: {cert: $certificate, key: $private_key}, returns: {access_token: $access_token}}
+`,
+	} {
+		d, err := dialect.Parse("x.yaml", []byte(source))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := standin.Invent(d, jeton.Vars{"private_key": "file:key.pem"}); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("a certificate of a key that is none: %v", err)
+		all, err := standin.Invent(d, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		some, err := standin.Invent(d, jeton.Vars{"private_key": all["private_key"]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, vars := range []jeton.Vars{all, some} {
+			key, err := sign.ParseKey(vars["private_key"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := sign.ParseCertificate(vars["certificate"])
+			if err != nil || !key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(c.PublicKey) {
+				t.Errorf("%s: the certificate is not the key's: %v", name, err)
+			}
+			if _, err := d.WriteRequest(t.Context(), d.Login, nil, vars); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := standin.Invent(d, jeton.Vars{"private_key": "file:key.pem"}); err == nil || !strings.Contains(err.Error(), "certificate") {
+			t.Errorf("%s: a certificate of a key that is none: %v", name, err)
+		}
 	}
 }

@@ -1,20 +1,11 @@
 package law
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/jetonhq/jeton/dialect/sign"
 )
 
 // Two of each kind: the second is what a forger has. They are made when they
@@ -22,61 +13,35 @@ import (
 var made = map[string]func() [2]string{
 	"P-256":               p256,
 	"RSA":                 rsa2048,
-	"P-384":               sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) })),
-	"P-521":               sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) })),
-	"Ed25519":             sync.OnceValue(twice(newEd25519)),
-	"certificate":         sync.OnceValue(func() [2]string { return certificates(p256()) }),
-	"signing certificate": sync.OnceValue(func() [2]string { return certificates(rsa2048()) }),
+	"P-384":               twice("ES384"),
+	"P-521":               twice("ES512"),
+	"Ed25519":             twice("EdDSA"),
+	"certificate":         certificates(p256),
+	"signing certificate": certificates(rsa2048),
 }
 
-var p256 = sync.OnceValue(twice(func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }))
+var p256, rsa2048 = twice("ES256"), twice("RS256")
 
-var rsa2048 = sync.OnceValue(twice(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }))
-
-func newEd25519() (crypto.Signer, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	return key, err
+func twice(alg string) func() [2]string {
+	return sync.OnceValue(func() [2]string {
+		return both(func(int) (string, error) { return sign.NewKey(alg) })
+	})
 }
 
-func twice(generate func() (crypto.Signer, error)) func() [2]string {
-	return func() (pair [2]string) {
-		for i := range pair {
-			key, err := generate()
-			if err != nil {
-				panic(err) // there is no randomness
-			}
-			pair[i] = encodeKey(key)
-		}
-		return pair
-	}
+func certificates(keys func() [2]string) func() [2]string {
+	return sync.OnceValue(func() [2]string {
+		of := keys()
+		return both(func(i int) (string, error) { return sign.NewCertificate(of[i], fmt.Sprintf("client %d", i+1)) })
+	})
 }
 
-func encodeKey(key crypto.Signer) string {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		panic(err) // the key is of a kind that the library made itself
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
-// certificates are self-signed, for two keys.
-func certificates(keys [2]string) (pair [2]string) {
-	for i, text := range keys {
-		block, _ := pem.Decode([]byte(text))
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+func both(make func(i int) (string, error)) (pair [2]string) {
+	for i := range pair {
+		text, err := make(i)
 		if err != nil {
-			panic(err) // it was encoded above
+			panic(err) // there is no randomness
 		}
-		like := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i) + 1), Subject: pkix.Name{CommonName: fmt.Sprintf("client %d", i+1)},
-			NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0), // whatever the clock of a test says
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}
-		der, err := x509.CreateCertificate(rand.Reader, like, like, key.(crypto.Signer).Public(), key)
-		if err != nil {
-			panic(err) // the key is good
-		}
-		pair[i] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+		pair[i] = text
 	}
 	return pair
 }
