@@ -433,22 +433,23 @@ func (x *Exchange) shape(counts func(value) bool) map[string]fixed {
 // shape adds the fields of a document that count, to any depth. One that is
 // nothing, such as null, may always be absent.
 func (t *tree) shape(path string, counts func(value) bool, into map[string]fixed) {
-	if t == nil {
-		return
-	}
-	for i, kid := range t.kids {
-		key := strconv.Itoa(i)
-		if t.kind == treeObject {
-			key = t.keys[i]
+	switch {
+	case t == nil:
+	case t.kind == treeLiteral:
+		if t.raw != "null" {
+			into[path] = fixed{t.raw, true}
 		}
-		text := kid.value.fixed()
-		switch {
-		case kid.kind == treeLiteral && kid.raw != "null":
-			into[path+" "+key] = fixed{kid.raw, true}
-		case kid.kind != treeText && kid.kind != treeLiteral:
+	case t.kind == treeText:
+		if text := t.value.fixed(); text != (fixed{all: true}) && counts(t.value) {
+			into[path] = text
+		}
+	default:
+		for i, kid := range t.kids {
+			key := strconv.Itoa(i)
+			if t.kind == treeObject {
+				key = t.keys[i]
+			}
 			kid.shape(path+" "+key, counts, into)
-		case kid.kind == treeText && text != fixed{all: true} && counts(kid.value):
-			into[path+" "+key] = text
 		}
 	}
 }

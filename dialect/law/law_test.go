@@ -98,6 +98,10 @@ call: {base: https://a.test, cookies: {SESSION: $access_token}}`,
 	"the whole body": `
 token: {POST: https://a.test/login, json: {key: $api_key}, returns: $access_token}
 call: https://a.test`,
+	"a body that is one value": `
+token: {POST: https://a.test/login, bearer: $api_key, json: go, returns: {t: $access_token, r: $refresh_token}}
+refresh: {POST: , bearer: $api_key, json: $refresh_token}
+call: https://a.test`,
 	"every cookie": `
 token:
   POST: https://a.test/login
