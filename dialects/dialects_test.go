@@ -464,6 +464,26 @@ func TestAbout(t *testing.T) {
 	}
 }
 
+// TestLimits: who states a limit of logins has it in the file, as the page has it.
+func TestLimits(t *testing.T) {
+	for name, stated := range map[string]map[string]dialect.Rate{
+		"ebay":           {"client_id": {Count: 1000, Per: 24 * time.Hour}},
+		"iadvize":        {"username": {Count: 10, Per: time.Minute}, "ip": {Count: 100, Per: time.Minute}},
+		"personio":       {"client_id": {Count: 150, Per: time.Minute}},
+		"ringcentral":    {"assertion": {Count: 5, Per: time.Minute}},
+		"salesforce":     {"client_id": {Count: 3600, Per: time.Hour}},
+		"salesforce-jwt": {"username": {Count: 3600, Per: time.Hour}},
+	} {
+		d, err := dialects.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(stated, d.Rate); diff != "" {
+			t.Errorf("%s (-the page, +the file):\n%s", name, diff)
+		}
+	}
+}
+
 // TestGuide holds the examples of the guide for those who add a vendor, as the
 // files of vendors are held.
 func TestGuide(t *testing.T) {
