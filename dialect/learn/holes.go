@@ -22,8 +22,9 @@ type maker struct {
 	scope   []string          // that the page asks for
 	comma   bool              // scopes are separated by commas
 	notes   []string
-	refresh string // the refresh token of the last answer
-	failed  error  // of a question
+	refresh string          // the refresh token of the last answer
+	sent    map[string]bool // holes of the login and its answers; nil until refreshes are read
+	failed  error           // of a question
 
 	settings *doc   // vars: public settings and their choice
 	lifetime string // that somebody told
@@ -70,7 +71,7 @@ func (m *maker) bind(hole, other, value string, real bool) (name, sample string)
 				}
 				return name, m.vars[name]
 			}
-			if old == value || !real || m.stands[name] {
+			if old == value || !real || m.stands[name] || name == "refresh_token" { // there is one, however a page cuts it
 				return name, old
 			}
 		}
@@ -195,9 +196,24 @@ func (m *maker) real(name, field, s string) (template, sample string) {
 	if name != "client_id" && name != "username" && name != "tenant_id" && name != "user_id" && name != "resource" {
 		m.secret(s)
 	}
+	if m.isUser(name, s) {
+		m.notef("The refresh sends an e-mail address as %s, and the login none of that name: it is taken for the login's user name.", shown(field, "a field"))
+		return "$username", m.vars["username"]
+	}
 	name, sample = m.bind(name, field, s, true)
 	return hole(name), sample
 }
+
+// isUser reports whether a value that the login does not send by that name is
+// the user whom a refresh is for: a page may show another one in each sample.
+func (m *maker) isUser(name, s string) bool {
+	if m.sent == nil || m.sent[name] || !m.sent["username"] || !email.MatchString(s) {
+		return false
+	}
+	return m.stands["username"] || email.MatchString(m.vars["username"])
+}
+
+var email = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s]+$`)
 
 var quotedArgument = regexp.MustCompile(`(\w+)(\s*:\s*)"((?:[^"\\]|\\.)*)"`)
 

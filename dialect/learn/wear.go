@@ -233,6 +233,11 @@ func (w *wearer) basic(p *pair) string {
 // refreshes writes how to refresh, unless it is as RFC 6749 section 6 has it.
 func (m *maker) refreshes(list []exchange, login *request, returns []*reply) (*doc, error) {
 	out := &doc{kind: docList}
+	m.sent = map[string]bool{}
+	for name := range m.vars {
+		m.sent[name] = true
+	}
+	defer func() { m.sent = nil }()
 	loginReply := returns[len(returns)-1]
 	for _, e := range list {
 		if len(out.kids) == 2 {
