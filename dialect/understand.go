@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -134,7 +135,8 @@ func beside(doc any, seen map[string]bool, public func(place string) bool) []Ans
 func (d *Dialect) field(place string, v value, got string) AnswerField {
 	f := AnswerField{Place: place, Want: v.String(), Fixed: !v.variable()}
 	if got != "" {
-		f.Got, f.Fits = shown(got, d.shows(v)), v.read(got, newBound())
+		into := newBound()
+		f.Got, f.Fits = shown(got, d.shows(v)), v.read(got, into) && into.timely()
 	}
 	return f
 }
@@ -153,8 +155,27 @@ func (d *Dialect) leaf(place string, t *tree, got any) AnswerField {
 	if n, ok := got.(json.Number); ok && !public {
 		f.Got = "(number of " + counted(len(n), "character") + ")"
 	}
-	f.Fits = t.read(got, "", reading{optional: func(string) bool { return true }}, newBound(), &fits) == nil
+	into := newBound()
+	f.Fits = t.read(got, "", reading{optional: func(string) bool { return true }}, into, &fits) == nil && into.timely()
 	return f
+}
+
+// timely reports whether what says when a token ends can be told from what was
+// bound. A client goes on without, and knows of no end.
+func (b *bound) timely() bool {
+	for name, text := range b.vars {
+		switch name {
+		case "expires_in", "refresh_expires_in":
+			if n, err := strconv.ParseFloat(text, 64); err != nil || n < 0 {
+				return false
+			}
+		case "expires_at", "refresh_expires_at":
+			if _, err := parseInstant(text); err != nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // shows reports whether everything that stands for the value is public.

@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/jetonhq/jeton"
@@ -63,6 +64,29 @@ func TestUnderstandLength(t *testing.T) {
 		for _, f := range d.Understand(d.Login, c.status, nil, []byte(c.body)) {
 			if f.Place == c.place && f.Got != c.want {
 				t.Errorf("%d %s: %s is shown as %q, want %q", c.status, c.body, f.Place, f.Got, c.want)
+			}
+		}
+	}
+}
+
+// TestUnderstandMoments: what cannot be read as a length of time or an instant
+// is told, though a client has no use for it and goes on.
+func TestUnderstandMoments(t *testing.T) {
+	d, err := dialect.Parse("x.yaml", []byte("dialect: x\ntoken: {POST: https://x.example/t, json: {u: $username}, returns_headers: {x-ends: $expires_at}, returns: {t: $access_token, e: $expires_in, r: $refresh_expires_in}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ends, body string
+		fits       bool
+	}{
+		{"2030-01-01T00:00:00Z", `{"t":"abc","e":3600,"r":"7200"}`, true},
+		{"soon", `{"t":"abc","e":"2030-01-01T00:00:00Z","r":"never"}`, false},
+	} {
+		header := http.Header{"X-Ends": {c.ends}}
+		for _, f := range d.Understand(d.Login, 200, header, []byte(c.body)) {
+			if f.Want != "$access_token" && f.Fits != c.fits {
+				t.Errorf("%s: %+v", c.body, f)
 			}
 		}
 	}

@@ -19,9 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/jetonhq/jeton"
-	"github.com/jetonhq/jeton/console"
 	"github.com/jetonhq/jeton/dialect"
-	"github.com/jetonhq/jeton/dialect/learn"
 )
 
 func (a *app) dialectTryCommand() *cobra.Command {
@@ -155,6 +153,7 @@ func (a *app) tryExchange(ctx context.Context, t *try, x *dialect.Exchange, titl
 		return nil, err
 	}
 	if failed == nil {
+		a.sayMore(t, x, answer, body)
 		return bound, nil
 	}
 	a.propose(t, x, answer, body, failed)
@@ -220,61 +219,6 @@ func or(text, other string) string {
 		return other
 	}
 	return text
-}
-
-// propose says what to change where the answer is not as the dialect says.
-func (a *app) propose(t *try, x *dialect.Exchange, answer *http.Response, body []byte, failed error) {
-	if refusal, ok := errors.AsType[*jeton.Error](failed); ok {
-		a.sayf("\n%s", hint(t.d, x, refusal, answer))
-		return
-	}
-	// Written anew from what was sent and what came, with holes in place of
-	// every value.
-	like, err := example(t.d, x)
-	if err != nil {
-		return
-	}
-	draft, err := learn.Curl(console.CurlLine(like)+"\n\n"+string(body)+"\n", learn.Options{Name: t.d.Name})
-	if err != nil {
-		a.sayf("\nNothing in the answer looks like a token.")
-		return
-	}
-	a.sayf("\nFrom this answer the exchange would be written so; compare `returns`:\n\n%s", draft.YAML())
-}
-
-// hint says what a refusal often comes from.
-func hint(d *dialect.Dialect, x *dialect.Exchange, refusal *jeton.Error, answer *http.Response) string {
-	switch refusal.Code {
-	case jeton.SlowDown:
-		return "The vendor has had too many logins; wait" + after(refusal.RetryAfter) + ". A broker counts them: rate: in the dialect says how many it may make."
-	case jeton.InvalidClient, jeton.InvalidGrant:
-		how := "in the body; some vendors want them in HTTP Basic: basic: $client_id:$client_secret"
-		if x.Basic() {
-			how = "in HTTP Basic; some vendors want them in the body: form: {...}"
-		}
-		return "The vendor does not know these credentials, or looks for them elsewhere: the dialect sends them " + how + "."
-	case jeton.InvalidRequest:
-		if answer.StatusCode == http.StatusUnsupportedMediaType {
-			return "The vendor wants another kind of body: form:, json: or xml:."
-		}
-		if answer.StatusCode/100 == 3 {
-			return "The vendor answered with a redirect, which no login follows; compare the URL with its page, or give --origin."
-		}
-		if answer.StatusCode == http.StatusNotFound {
-			return "There is no token endpoint at this path; compare the URL with the vendor's page."
-		}
-		return "The vendor misses something in the request, or finds too much; compare it with its page, field by field."
-	case jeton.Unavailable:
-		return "The vendor has a fault of its own; try again later."
-	}
-	return "The vendor refused with " + string(refusal.Code) + "."
-}
-
-func after(d time.Duration) string {
-	if d <= 0 {
-		return ""
-	}
-	return " " + d.Round(time.Second).String()
 }
 
 // hidden shows how long a secret is.
