@@ -143,11 +143,12 @@ func (a address) pathHoles() []string {
 	return names
 }
 
-// fixed returns how many segments of the path are fixed text.
+// fixed returns how many segments of the path are fixed text. An empty one is
+// none: a URL without a path and one that is a slash are of one place.
 func (a address) fixed() int {
 	n := 0
 	for _, segment := range a.path {
-		if !segment.variable() {
+		if len(segment) > 0 && !segment.variable() {
 			n++
 		}
 	}

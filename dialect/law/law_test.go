@@ -99,8 +99,13 @@ call: {base: https://a.test, cookies: {SESSION: $access_token}}`,
 token: {POST: https://a.test/login, json: {key: $api_key}, returns: $access_token}
 call: https://a.test`,
 	"a body that is one value": `
-token: {POST: https://a.test/login, bearer: $api_key, json: go, returns: {t: $access_token, r: $refresh_token}}
-refresh: {POST: , bearer: $api_key, json: $refresh_token}
+token: {POST: $login_url, json: go, bearer: $api_key, returns: {t: $access_token, r: $refresh_token}}
+refresh: {POST: /, json: $refresh_token, bearer: $api_key}
+call: https://a.test
+hosts: [a.test]`,
+	"two bodies that are one value": `
+token: {POST: https://a.test/login, json: key $api_key, returns: {t: $access_token}}
+accept: [{POST: /login, json: secret $api_key}]
 call: https://a.test`,
 	"every cookie": `
 token:
