@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -158,13 +157,50 @@ func (f Fault) wait(ctx context.Context) bool {
 	}
 }
 
-func (f Fault) answer(w http.ResponseWriter) {
-	if f.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((time.Duration(f.RetryAfter)+time.Second-1)/time.Second)))
+// refuse answers with the fault's status and the words that the vendor has for it.
+func (s *Server) refuse(w http.ResponseWriter, f Fault, kind string) {
+	e := jeton.Refuse(f.code(s.dialect, kind), "a fault is switched on")
+	e.RetryAfter = time.Duration(f.RetryAfter)
+	forced := &forcedStatus{w, f.Status}
+	if kind == "call" {
+		s.dialect.WriteCallError(forced, s.realm.Name(), e)
+		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(f.Status)
-	_, _ = fmt.Fprintf(w, "{\"error\":\"fault\",\"error_description\":\"a fault is switched on\"}\n")
+	s.dialect.WriteTokenError(forced, s.realm.Name(), e)
+}
+
+// code is what the fault's status stands for at this vendor.
+func (f Fault) code(d *dialect.Dialect, kind string) jeton.Code {
+	of := map[int]jeton.Code{http.StatusTooManyRequests: jeton.SlowDown, http.StatusInternalServerError: jeton.ServerError}
+	if kind == "call" {
+		of[http.StatusUnauthorized], of[http.StatusForbidden] = jeton.InvalidToken, jeton.InsufficientScope
+		of[d.Errors[jeton.InvalidToken].Status] = jeton.InvalidToken
+	} else {
+		of[http.StatusUnauthorized] = jeton.InvalidClient
+		of[d.Errors[jeton.SlowDown].Status] = jeton.SlowDown
+	}
+	code, ok := of[f.Status]
+	switch {
+	case ok:
+		return code
+	case f.Status >= 500:
+		return jeton.Unavailable
+	}
+	return jeton.InvalidRequest
+}
+
+// A forcedStatus writes an answer with another status.
+type forcedStatus struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader writes the status, and no challenge where that is none.
+func (w *forcedStatus) WriteHeader(int) {
+	if w.status != http.StatusUnauthorized && w.status != http.StatusForbidden {
+		w.Header().Del("WWW-Authenticate")
+	}
+	w.ResponseWriter.WriteHeader(w.status)
 }
 
 // expiring refuses tokens before their time while a fault says so.

@@ -45,9 +45,10 @@ const Control = "/.standin"
 
 // A Server stands in for a vendor. It is safe for concurrent use.
 type Server struct {
-	realm  *issuer.Realm
-	server http.Handler
-	vars   jeton.Vars
+	dialect *dialect.Dialect
+	realm   *issuer.Realm
+	server  http.Handler
+	vars    jeton.Vars
 
 	mu     sync.Mutex // guards what follows
 	faults []Fault
@@ -56,7 +57,7 @@ type Server struct {
 
 // New starts a stand-in, with one account.
 func New(ctx context.Context, c Config) (*Server, error) {
-	s := &Server{counts: Counters{
+	s := &Server{dialect: c.Dialect, counts: Counters{
 		Logins: newTally(), Refreshes: newTally(), Calls: newTally(), Introspections: newTally(), Revocations: newTally(),
 	}}
 	if c.Logger == nil {
@@ -116,7 +117,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serve(&nowhere{header: http.Header{}}, r, kind)
 		panic(http.ErrAbortHandler) // the connection ends where the answer should be
 	case f.Status != 0:
-		f.answer(w)
+		s.refuse(w, f, kind)
 	default:
 		s.serve(w, r, kind)
 	}

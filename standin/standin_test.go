@@ -290,6 +290,35 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+// TestFaultWords: what a fault answers has the vendor's own shape, as a client of
+// the vendor would meet it, and the status that was asked for.
+func TestFaultWords(t *testing.T) {
+	for _, c := range []struct {
+		vendor, path, fault, want string
+		status                    int
+	}{
+		{"iadvize", "/oauth2/token", `{"status":429}`, `{"error":"slow_down","error_description":"a fault is switched on"}`, 429},
+		{"iadvize", "/oauth2/token", `{"status":503}`, `{"error":"temporarily_unavailable","error_description":"a fault is switched on"}`, 503},
+		{"iadvize", "/oauth2/token", `{"status":500}`, `{"error":"server_error","error_description":"a fault is switched on"}`, 500},
+		{"iadvize", "/oauth2/token", `{"status":418}`, `{"error":"invalid_request","error_description":"a fault is switched on"}`, 418},
+		{"iadvize", "/graphql", `{"status":401}`, `{"error":"invalid_token","error_description":"access token not valid"}`, 401},
+		{"web1on1", "/v2/conversations", `{"status":403}`, `{"error":"invalid_token","error_description":"a fault is switched on"}`, 403},
+		{"x-twitter", "/oauth2/token", `{"status":403}`, `{"errors":[{"code":99,"label":"authenticity_token_error","message":"Unable to verify your credentials"}]}`, 403},
+		{"salesforce", "/services/data", `{"status":401}`, `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, 401},
+	} {
+		s := newStandin(t, c.vendor)
+		if code, body := (control{s, "127.0.0.1:9", "", ""}).do(t, "PUT", "/faults", c.fault); code != 200 {
+			t.Fatalf("%s: %d %s", c.fault, code, body)
+		}
+		out := httptest.NewRecorder()
+		s.ServeHTTP(out, httptest.NewRequest("POST", c.path, nil))
+		challenged := out.Header().Get("WWW-Authenticate") != ""
+		if got := strings.TrimSpace(out.Body.String()); out.Code != c.status || got != c.want || challenged && c.status != 401 && c.status != 403 {
+			t.Errorf("%s %s is answered %d %s\n%v", c.vendor, c.fault, out.Code, got, out.Header())
+		}
+	}
+}
+
 // TestExpireFaults: of several faults that end tokens early the first strikes
 // that the token is too old for, and that one is used up.
 func TestExpireFaults(t *testing.T) {
