@@ -31,9 +31,10 @@ type PasswordHasher struct {
 	// memory a flood of logins takes; the others wait. Zero: one per CPU.
 	MaxConcurrent int
 
-	once  sync.Once
-	slots chan struct{}
-	work  atomic.Int64 // how often argon2 was computed
+	once   sync.Once
+	slots  chan struct{}
+	work   atomic.Int64 // how often argon2 was computed
+	passed atomic.Int64 // KiB that it passed over in all, which is what takes time
 }
 
 const (
@@ -125,6 +126,7 @@ func (h *PasswordHasher) compute(ctx context.Context, password jeton.Secret, sal
 		return nil, ctx.Err()
 	}
 	h.work.Add(1)
+	h.passed.Add(int64(memory) * int64(time))
 	text := password.Reveal()
 	// Nobody has a longer password, and hashing one would take longer.
 	return argon2.IDKey([]byte(text[:min(len(text), maxPassword)]), salt, time, memory, 1, hashSize), nil
