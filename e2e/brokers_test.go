@@ -228,7 +228,7 @@ func (r *readers) run(p *process, every time.Duration) {
 		case err != nil:
 			select { // it may be dying
 			case <-p.ended:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 			}
 			got = "no answer: " + err.Error()
 		case a.status != http.StatusOK:

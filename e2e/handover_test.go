@@ -120,7 +120,7 @@ func (l *load) run(p *process, account string) {
 			got = err.Error()
 			select { // it may be dying
 			case <-p.ended:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 			}
 		}
 		select {

@@ -204,7 +204,7 @@ func TestWatchSeesOthers(t *testing.T) {
 		}
 		select {
 		case <-changed:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute): // on a busy machine too
 			t.Fatalf("no signal for change %d", i)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -299,25 +300,48 @@ func TestListCost(t *testing.T) {
 	for i := range 100 {
 		put(t, s, store.Record{Key: fmt.Sprintf("a/%03d", i)})
 	}
-	var now, most, asked atomic.Int64
+	var now, asked, most int64
+	var mu sync.Mutex // guards them
+	two, together := make(chan struct{}), false
+	meet := sync.OnceFunc(func() { close(two) })
 	count := func(w http.ResponseWriter, r *http.Request) bool {
-		asked.Add(1)
-		most.Store(max(most.Load(), now.Add(1)))
-		time.Sleep(5 * time.Millisecond)
+		mu.Lock()
+		asked, now = asked+1, now+1
+		most = max(most, now)
+		waits := together && asked > 2 // the first says what there is to read, the next reads one
+		if now > 1 {
+			meet()
+		}
+		mu.Unlock()
+		if waits {
+			select {
+			case <-two:
+			case <-r.Context().Done(): // nobody else came
+			}
+		}
+		time.Sleep(5 * time.Millisecond) // for the most that there are
 		f.Server.ServeHTTP(w, r)
-		now.Add(-1)
+		mu.Lock()
+		now--
+		mu.Unlock()
 		return true
 	}
 	f.fault.Store(&count)
 	for limit, want := range map[int]int64{1: 2, 10: 1 + 15, 1000: 1 + 100} {
-		asked.Store(0)
+		mu.Lock()
+		asked, together = 0, limit > 1
+		mu.Unlock()
 		list, err := s.List(t.Context(), "a/", "", limit)
-		if err != nil || len(list) != min(limit, 100) || asked.Load() != want {
-			t.Errorf("limit %d: %d records, %v, %d requests; want %d", limit, len(list), err, asked.Load(), want)
+		mu.Lock()
+		if err != nil || len(list) != min(limit, 100) || asked != want {
+			t.Errorf("limit %d: %d records, %v, %d requests; want %d", limit, len(list), err, asked, want)
 		}
+		mu.Unlock()
 	}
-	if n := most.Load(); n < 2 || n > mostAbreast {
-		t.Errorf("%d requests at once", n)
+	mu.Lock()
+	defer mu.Unlock()
+	if most < 2 || most > mostAbreast {
+		t.Errorf("%d requests at once", most)
 	}
 }
 
