@@ -275,38 +275,60 @@ func (a *app) newDialect(ctx context.Context, l *learning) error {
 }
 
 func (p *prompter) vendor(o *learn.Options) (v learn.Vendor, err error) {
-	asks := []struct {
-		question string
-		fallback func() string
-		to       *string
-	}{
-		{"Name of the dialect (a-z, 0-9, -)", nil, &o.Name},
-		{"The vendor's name, for people (may be empty)", nil, &o.Title},
-		{"URL of the vendor's page (may be empty)", nil, &o.Source},
-		{"URL of the login; an account's value as {tenant_id}", nil, &v.TokenURL},
+	o.Name, v.TokenURL, v.Travel = "vendor", "https://vendor.example/token", learn.Ways[0] // until they are told
+	good := func() error {
+		_, err := learn.New(v, learn.Options{Name: o.Name})
+		return err
 	}
-	for _, ask := range asks {
-		if *ask.to, err = p.line(ask.question, ""); err != nil {
+	line := func(question, fallback string, to *string) func() error {
+		return p.again(func() (err error) {
+			*to, err = p.line(question, fallback)
+			return err
+		}, good)
+	}
+	for _, ask := range []func() error{
+		line("Name of the dialect (a-z, 0-9, -)", "", &o.Name),
+		line("The vendor's name, for people (may be empty)", "", &o.Title),
+		line("URL of the vendor's page (may be empty)", "", &o.Source),
+		line("URL of the login; an account's value as {tenant_id}", "", &v.TokenURL),
+		p.again(func() error { return p.credentials(&v) }, good),
+		p.again(func() (err error) {
+			v.Answer, err = p.answer()
+			return err
+		}, good),
+		line("How do calls wear the token: bearer, header NAME, query NAME or cookie NAME", "bearer", &v.Wear),
+		line("URL that all calls begin with (empty: the login's host)", "", &v.CallURL),
+		line("How long a token lives, such as 24h (empty: the answer says it)", "", &v.Lifetime),
+	} {
+		if err := ask(); err != nil {
 			return v, err
 		}
 	}
+	return v, nil
+}
+
+// again asks until the answer will do; a script has one answer to each question.
+func (p *prompter) again(ask, good func() error) func() error {
+	return func() error {
+		for {
+			if err := ask(); err != nil {
+				return err
+			}
+			err := good()
+			if err == nil || !p.a.terminal() {
+				return err
+			}
+			p.a.sayf("%s", printable(strings.TrimPrefix(err.Error(), "learn: ")))
+		}
+	}
+}
+
+// credentials asks how they travel, and what is sent.
+func (p *prompter) credentials(v *learn.Vendor) (err error) {
 	if v.Travel, err = p.choose(learn.Question{Text: "How do the credentials travel?", Choices: learn.Ways}); err != nil {
-		return v, err
+		return err
 	}
-	if err := p.fields(&v); err != nil {
-		return v, err
-	}
-	if v.Answer, err = p.answer(); err != nil {
-		return v, err
-	}
-	if v.Wear, err = p.line("How do calls wear the token: bearer, header NAME, query NAME or cookie NAME", "bearer"); err != nil {
-		return v, err
-	}
-	if v.CallURL, err = p.line("URL that all calls begin with (empty: the login's host)", ""); err != nil {
-		return v, err
-	}
-	v.Lifetime, err = p.line("How long a token lives, such as 24h (empty: the answer says it)", "")
-	return v, err
+	return p.fields(v)
 }
 
 // fields asks for what is sent.
@@ -326,8 +348,8 @@ func (p *prompter) fields(v *learn.Vendor) (err error) {
 		}
 	}
 	text, err := p.line("Fields: name for an account's value, name=value for a fixed text; - for none", fallback)
-	if text != "-" {
-		v.Fields = strings.Fields(text)
+	if v.Fields = strings.Fields(text); text == "-" {
+		v.Fields = nil
 	}
 	return err
 }

@@ -44,6 +44,9 @@ func New(v Vendor, o Options) (*Draft, error) {
 }
 
 func (v Vendor) exchanges() ([]exchange, error) {
+	if v.TokenURL == "" {
+		return nil, errors.New("a login has a URL")
+	}
 	l := &line{url: []string{v.TokenURL}, method: "POST"}
 	for _, f := range v.Fields {
 		name, value, ok := strings.Cut(f, "=")
