@@ -10,6 +10,7 @@ import (
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
+	"github.com/jetonhq/jeton/guard/graphql"
 )
 
 // guardMetrics are what the guards of a process count, in a registry of their
@@ -30,7 +31,7 @@ func newGuardMetrics() *guardMetrics {
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jeton_guard_decisions_total",
-			Help: "Calls that were decided, by upstream and outcome: ok, no_token, method, too_large, or the code of the refusal.",
+			Help: "Calls that were decided, by upstream and outcome: ok, no_token, method, too_large, not_persisted, or the code of the refusal.",
 		}, []string{"upstream", "outcome"}),
 		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "jeton_guard_revocation_delay_seconds",
@@ -79,6 +80,12 @@ func outcome(err error) string {
 	}
 	if e, ok := errors.AsType[*jeton.Error](err); ok {
 		return string(e.Code)
+	}
+	if e, ok := errors.AsType[*graphql.Error](err); ok {
+		if e.Code == graphql.NotPersisted {
+			return "not_persisted" // and the client sends the document
+		}
+		return string(jeton.InvalidRequest)
 	}
 	return string(jeton.Unavailable)
 }
