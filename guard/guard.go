@@ -175,6 +175,7 @@ func (g *Guard) handler(next http.Handler, endable bool) http.Handler {
 		}
 		if err != nil {
 			g.refuse(w, r, err)
+			takeRest(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -393,7 +394,7 @@ func bound(claims *jeton.Claims, vars jeton.Vars) error {
 // refuse writes the answer to a call that is not let through.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method == http.MethodConnect {
-		w.Header().Set("Connection", "close") // what follows is not for us
+		lastOfConnection(w, r) // what follows is not for us
 	}
 	if m, ok := errors.AsType[*dialect.MethodError](err); ok {
 		w.Header().Set("Allow", strings.Join(m.Allow, ", "))
@@ -401,7 +402,7 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		w.Header().Set("Connection", "close") // nobody reads the rest
+		lastOfConnection(w, r) // nobody reads the rest
 		problem(w, http.StatusRequestEntityTooLarge, "the request is too large")
 		return
 	}

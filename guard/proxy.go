@@ -127,7 +127,7 @@ func (g *Guard) unreached(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(cause, errSlow):
 		err = errSlow
 	case exchangeOf(r).unread.Load():
-		w.Header().Set("Connection", "close") // where the next request begins, nobody knows
+		lastOfConnection(w, r) // where the next request begins, nobody knows
 		problem(w, http.StatusBadRequest, "the body of the request is malformed or did not come")
 		return
 	case errors.Is(err, errTooLong):
