@@ -1,8 +1,12 @@
 package guard
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -49,9 +53,51 @@ type Explanation struct {
 // Explain says what would become of a call with a token that grants claims;
 // nil claims are those of a call without a token. target is a path, and may have
 // a query. It judges as [Guard.Decide] does, but for the credentials that the
-// token is bound to. The error is that of [Guard.Check], or says that target is
-// not one.
+// token is bound to, and without the document of a call to the GraphQL endpoint.
+// The error is that of [Guard.Check], or says that target is not a path.
 func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanation, error) {
+	return g.explain(method, target, claims, func(*http.Request) error { return nil })
+}
+
+// ExplainDocument is Explain for a call to the GraphQL endpoint with a document,
+// of which operation names the one that is to be executed; it may be empty. The
+// error may also be that target is not the endpoint.
+func (g *Guard) ExplainDocument(method, target, document, operation string, claims *jeton.Claims) (*Explanation, error) {
+	if path, _, _ := strings.Cut(target, "?"); !g.GraphQL.at(path) {
+		return nil, errors.New("guard: explain: the path is not that of the GraphQL endpoint, where documents are")
+	}
+	e, err := g.explain(method, target, claims, func(r *http.Request) error {
+		_, err := g.GraphQL.decide(calling(r, document, operation), grant{claims.Scope, g.Dialect.Scope, g.MaxBody})
+		return err
+	})
+	if err == nil && e.Allowed {
+		e.Why = "the token may ask for every field of the document"
+	}
+	return e, err
+}
+
+// calling returns the call with a document, as a client would send it.
+func calling(r *http.Request, document, operation string) *http.Request {
+	if r.Method == http.MethodPost {
+		body, err := json.Marshal(map[string]string{"query": document, "operationName": operation})
+		if err != nil {
+			panic(err) // texts
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		return r
+	}
+	r.Header.Set("Apollo-Require-Preflight", "true")
+	params := url.Values{"query": {document}}
+	if operation != "" {
+		params.Set("operationName", operation)
+	}
+	r.URL.RawQuery = strings.TrimPrefix(r.URL.RawQuery+"&"+params.Encode(), "&")
+	return r
+}
+
+// explain explains what then says nothing against.
+func (g *Guard) explain(method, target string, claims *jeton.Claims, then func(*http.Request) error) (*Explanation, error) {
 	if err := g.Check(); err != nil {
 		return nil, err
 	}
@@ -66,11 +112,11 @@ func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanati
 		err = dialect.ErrNoCredentials
 	}
 	if err == nil {
-		v := g.policy.judge(method, u.Path, claims)
-		if err = g.policy.err(v, u.Path); v.rule != nil {
-			e.Rule = &v.rule.Rule
-		}
 		e.Has = append(e.Has, claims.Scope...)
+		e.Rule, err = g.ruleOf(method, u.Path, claims)
+	}
+	if err == nil {
+		err = then(r)
 	}
 	if err == nil {
 		e.Allowed, e.Why = true, e.Rule.whyAllowed(claims.Scope)
@@ -81,6 +127,20 @@ func (g *Guard) Explain(method, target string, claims *jeton.Claims) (*Explanati
 	e.Status = seen.status
 	e.explain(err)
 	return e, nil
+}
+
+// ruleOf returns the rule that decides a call, nil if there is none, and what it
+// has against the call.
+func (g *Guard) ruleOf(method, path string, claims *jeton.Claims) (*Rule, error) {
+	if g.GraphQL.at(path) && !slices.Contains(g.GraphQL.methods(), method) {
+		return nil, g.GraphQL.noMethod()
+	}
+	v := g.policy.judge(method, path, claims)
+	err := g.policy.err(v, path)
+	if v.rule == nil {
+		return nil, err
+	}
+	return &v.rule.Rule, err
 }
 
 func (r *Rule) whyAllowed(have jeton.Scope) string {
@@ -99,9 +159,19 @@ func (r *Rule) whyAllowed(have jeton.Scope) string {
 
 // explain puts a refusal into words.
 func (e *Explanation) explain(err error) {
+	if documents, ok := errors.AsType[graphql.BatchError](err); ok {
+		err = documents.Unwrap()
+	}
 	switch err := err.(type) {
 	case *dialect.MethodError:
 		e.Why, e.Allow = "the path has no such method", err.Allow
+	case *statusError:
+		e.Why = err.Error()
+		if err.allow != "" {
+			e.Allow = strings.Split(err.allow, ", ")
+		}
+	case *graphql.Error:
+		e.Why = err.Message
 	case *jeton.Error:
 		e.Code, e.Why = err.Code, err.Description
 		if len(err.Scope) > 0 {

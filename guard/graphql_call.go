@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,16 +87,24 @@ func (q *GraphQL) decide(r *http.Request, may grant) (*rewritten, error) {
 	switch {
 	case len(r.Header["Upgrade"]) > 0:
 		return nil, badRequest("operations over a WebSocket are not taken: nobody would judge them")
+	case !slices.Contains(q.methods(), r.Method):
+		return nil, q.noMethod()
 	case r.Method == http.MethodPost:
 		return q.post(r, may, own, rest)
-	case q.GET && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		return q.get(r, may, own, rest)
 	}
-	allow := "POST"
+	return q.get(r, may, own, rest)
+}
+
+// methods are those of the endpoint.
+func (q *GraphQL) methods() []string {
 	if q.GET {
-		allow = "GET, HEAD, POST"
+		return []string{http.MethodGet, http.MethodHead, http.MethodPost}
 	}
-	return nil, &statusError{badRequest("the GraphQL endpoint has no such method"), http.StatusMethodNotAllowed, allow}
+	return []string{http.MethodPost}
+}
+
+func (q *GraphQL) noMethod() error {
+	return &statusError{badRequest("the GraphQL endpoint has no such method"), http.StatusMethodNotAllowed, strings.Join(q.methods(), ", ")}
 }
 
 // get judges a document in the URL.

@@ -200,10 +200,47 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s %s: %s", tt.method, tt.target, diff)
 		}
 	}
+	for _, method := range []string{"PUT", "GET", "OPTIONS", "post"} {
+		e, err := g.Explain(method, "/graphql", &jeton.Claims{})
+		if err != nil || e.Allowed || e.Status != 405 || !slices.Equal(e.Allow, []string{"POST"}) || e.Rule != nil {
+			t.Errorf("%s /graphql: %+v, %v", method, e, err)
+		}
+	}
 	for _, target := range []string{"", "users", "http://x/users", "*", "/%zz"} {
 		if e, err := g.Explain("GET", target, nil); err == nil {
 			t.Errorf("%q is explained as %+v", target, e)
 		}
+	}
+}
+
+// TestExplainDocument: a document is explained by what judges it.
+func TestExplainDocument(t *testing.T) {
+	g := &guard.Guard{Dialect: load(t, "web1on1"), GraphQL: &guard.GraphQL{At: "/graphql", GET: true, Policy: graphql.Policy{Schema: shopSchema, Fields: shopFields}}}
+	for _, tt := range []struct {
+		method, document, operation, scope string
+		status                             int
+		why                                string
+	}{
+		{"POST", "{me{id}}", "", "guest", 0, "the token may ask for every field of the document"},
+		{"GET", "{me{id}}", "", "guest", 0, "the token may ask for every field of the document"},
+		{"POST", "{x:users{id}}", "", "guest", 403, "the access token lacks the permission for the field Query.users; the least scope that has it is agent"},
+		{"POST", "{me{...F}} fragment F on User{email}", "", "agent", 403, "the access token lacks the permission for the field User.email; the least scope that has it is bot"},
+		{"POST", "query A{me{id}} query B{users{id}}", "B", "guest", 403, "the access token lacks the permission for the field Query.users; the least scope that has it is agent"},
+		{"POST", "query A{me{id}} query B{users{id}}", "", "guest", 400, "the document has several operations and operationName chooses none"},
+		{"GET", `mutation{createUser(name:"x"){__typename}}`, "", "admin", 405, "a GET can only execute a query, not a mutation"},
+		{"POST", "{me", "", "admin", 400, "syntax error before line 1, column 4"},
+		{"PUT", "{me{id}}", "", "admin", 405, "the GraphQL endpoint has no such method"},
+	} {
+		e, err := g.ExplainDocument(tt.method, "/graphql", tt.document, tt.operation, &jeton.Claims{Scope: jeton.Scope{tt.scope}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Allowed != (tt.status == 0) || e.Status != tt.status || e.Why != tt.why {
+			t.Errorf("%s %s of %s: %+v", tt.method, tt.document, tt.scope, e)
+		}
+	}
+	if e, err := g.ExplainDocument("POST", "/v2/users", "{me{id}}", "", &jeton.Claims{}); err == nil {
+		t.Errorf("a document elsewhere: %+v", e)
 	}
 }
 

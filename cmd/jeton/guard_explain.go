@@ -98,6 +98,7 @@ func (a *app) guardExplainCommand() *cobra.Command {
 	t := new(guardTarget)
 	var scope []string
 	var claims jeton.Claims
+	var document, operation string
 	c := a.jsonFlag(&cobra.Command{
 		Use:   "explain METHOD PATH",
 		Short: "Say which rule decides a call, and why",
@@ -108,7 +109,11 @@ gets it. Nobody is called and no token is needed.
 Exits with 0 if the call is let through and with 1 if it is refused, so that a pipeline
 can hold a permission fast:
 
-  jeton guard explain DELETE /v2/users/7 --dialect web1on1 --scope agent && exit 1`,
+  jeton guard explain DELETE /v2/users/7 --dialect web1on1 --scope agent && exit 1
+
+A call to the GraphQL endpoint is decided by its document, which --query gives:
+
+  jeton guard explain POST /graphql --query '{ users { email } }' --scope agent`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			guards, err := a.guards(t)
@@ -120,7 +125,7 @@ can hold a permission fast:
 			}
 			claims.Scope = jeton.ParseScope(strings.Join(scope, " "))
 			for _, g := range guards {
-				e, err := g.Explain(args[0], args[1], &claims)
+				e, err := explain(g, args[0], args[1], document, operation, &claims)
 				if err != nil {
 					return err
 				}
@@ -132,7 +137,16 @@ can hold a permission fast:
 	c.Flags().StringSliceVar(&scope, "scope", nil, "`scope` of the token; several by commas, or --scope again")
 	c.Flags().StringVar(&claims.Subject, "subject", "", "`subject` of the token: who calls")
 	c.Flags().StringVar(&claims.Tenant, "tenant", "", "`tenant` of the token")
+	c.Flags().StringVar(&document, "query", "", "GraphQL `document` of the call")
+	c.Flags().StringVar(&operation, "operation", "", "`name` of the operation of the document that is to be executed, if it has several")
 	return t.flags(a, c)
+}
+
+func explain(g *guard.Guard, method, target, document, operation string, claims *jeton.Claims) (*guard.Explanation, error) {
+	if document == "" && operation == "" {
+		return g.Explain(method, target, claims)
+	}
+	return g.ExplainDocument(method, target, document, operation, claims)
 }
 
 // writeExplanation writes it and fails without a word if the call is refused.
