@@ -2,7 +2,11 @@ package dialect_test
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
@@ -54,6 +58,67 @@ func TestAcceptBasic(t *testing.T) {
 		}
 		if err := law.Check(d, 5, 1).Err(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestCallAccept: whichever way a call wears its token, it wears all that the
+// first way has beside it, the client's certificate too.
+func TestCallAccept(t *testing.T) {
+	cert, key := law.Key("certificate"), law.Key("key")
+	account := jeton.Vars{"access_token": "tok", "api_key": "k", "username": "ann", "password": "s3cret",
+		"client_secret": "cs", "cert": cert, "private_key": key}
+	for what, c := range map[string]struct{ call, without, with string }{
+		"a certificate": {"{bearer: $access_token, tls: {cert: $cert, key: $private_key}, accept: [{headers: {x-token: $access_token}}]}",
+			"X-Token: tok", ""},
+		"a query":   {"{bearer: $access_token, query: {key: $api_key}, accept: [{headers: {x-token: $access_token}}]}", "/?x=y X-Token: tok", "/?key=k X-Token: tok"},
+		"a cookie":  {"{bearer: $access_token, cookies: {key: $api_key}, accept: [{headers: {x-token: $access_token}}]}", "X-Token: tok", "X-Token: tok;Cookie: key=k"},
+		"Basic":     {"{headers: {x-token: $access_token}, basic: $username:$password, accept: [{query: {t: $access_token}}]}", "/?t=tok", "/?t=tok Authorization: " + basic("ann:s3cret")},
+		"a digest":  {"{headers: {x-token: $access_token, x-sum: '$hex($sha256($client_secret$access_token))'}, accept: [{query: {t: $access_token}}]}", "/?t=tok", ""},
+		"own place": {"{bearer: $access_token, headers: {x-key: $api_key}, accept: [{headers: {x-token: $access_token, X-Key: v1 $api_key}}]}", "X-Token: tok;X-Key: k", "X-Token: tok;X-Key: v1 k"},
+	} {
+		d, err := dialect.Parse("x", []byte("dialect: x\ntoken: https://a.example/t\ncall: "+c.call+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		taken := func(request string) bool {
+			m, err := d.ReceiveCall(requestOf(t, request), nil)
+			return err == nil && m.Prove(account, time.Now()) == nil
+		}
+		if taken(c.without) || c.with != "" && !taken(c.with) {
+			t.Errorf("%s: taken without: %v, with: %v", what, taken(c.without), taken(c.with))
+		}
+	}
+}
+
+// requestOf reads "/path Name: value;Name: value", the path of which may be
+// absent.
+func requestOf(t *testing.T, text string) *http.Request {
+	t.Helper()
+	path := "/"
+	if strings.HasPrefix(text, "/") {
+		path, text, _ = strings.Cut(text, " ")
+	}
+	r := httptest.NewRequest("GET", path, nil)
+	for line := range strings.SplitSeq(text, ";") {
+		if name, value, ok := strings.Cut(line, ": "); ok {
+			r.Header.Set(name, value)
+		}
+	}
+	return r
+}
+
+// TestCallAcceptLess: another way that leaves out what the first has is refused,
+// and so is one of what is no token.
+func TestCallAcceptLess(t *testing.T) {
+	for source, want := range map[string]string{
+		"token: https://a.example/t\ncall: {headers: {x-token: '$access_token:$hex($sha256($client_secret$access_token))'}, accept: [{bearer: $access_token}]}": "wears $client_secret",
+		"token: https://a.example/t\ncall: {headers: {x-token: $access_token}, basic: $username:$password, accept: [{bearer: $access_token}]}":                  "wears $username",
+		"call: {base: 'https://a.example', headers: {x-id: $client_id}, tls: {cert: $cert, key: $private_key}, accept: [{query: {id: $client_id}}]}":            "here is none",
+	} {
+		if _, err := dialect.Parse("x", []byte("dialect: x\n"+source+"\n")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", source, err, want)
 		}
 	}
 }

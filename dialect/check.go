@@ -74,7 +74,7 @@ func sameLetters(a, b string) bool {
 // check refuses a dialect that is well-formed but cannot work.
 func (d *Dialect) check(root yamlnode.Node) error {
 	for _, wrong := range []func(yamlnode.Node) error{
-		d.unbound, d.astray, d.described, d.ordered, d.contradictory, d.bodiless, d.unknowable, d.exchanged, d.worthless, d.ambiguous,
+		d.unbound, d.astray, d.described, d.ordered, d.contradictory, d.bodiless, d.unknowable, d.exchanged, d.worthless, d.lesser, d.ambiguous,
 	} {
 		if err := wrong(root); err != nil {
 			return err
@@ -146,6 +146,24 @@ func (d *Dialect) worthless(root yamlnode.Node) error {
 	if len(s.Secrets) == 0 && !slices.ContainsFunc(s.Travels, func(name string) bool { return !d.Public(name) && d.let(name) == nil }) {
 		n, _ := root.Get("let")
 		return n.Errorf("nothing in $access_token is secret, so anybody could make it")
+	}
+	return nil
+}
+
+// lesser refuses another way to wear the token that leaves out what else a call
+// wears: whoever stole the token would choose that.
+func (d *Dialect) lesser(root yamlnode.Node) error {
+	first := d.Call.wearing
+	first.sign = nil // which is asked of each way
+	for _, way := range d.Call.accept {
+		own := d.made(way.needs())
+		for _, name := range d.made(first.needs()) {
+			if !slices.Contains(own, name) {
+				n, _ := root.Get("call")
+				n, _ = n.Get("accept")
+				return n.Errorf("a call wears $%s beside the token, which another way to wear that is to have too", name)
+			}
+		}
 	}
 	return nil
 }

@@ -21,12 +21,52 @@ func parseCall(d *Dialect, root yamlnode.Node) error {
 	return d.Call.onceEach(n)
 }
 
+// take adds what another one wears beside the token, but for what stands where
+// something else does.
+func (w *wearing) take(from *wearing) {
+	beside := func(own, list []field, same func(a, b string) bool) []field {
+		for _, f := range list {
+			if !f.value.has("access_token") && !slices.ContainsFunc(own, func(o field) bool { return same(o.name, f.name) }) {
+				own = append(own, f)
+			}
+		}
+		return own
+	}
+	exactly := func(a, b string) bool { return a == b }
+	w.headers = beside(w.headers, from.headers, SameHeader)
+	w.query = beside(w.query, from.query, exactly)
+	w.cookies = beside(w.cookies, from.cookies, exactly)
+	if b := from.basic; b != nil && w.authorization() == 0 && !b.user.has("access_token") && !b.password.has("access_token") {
+		w.basic = b
+	}
+	w.tls = from.tls
+}
+
+// authorization returns how many values the header of that name has.
+func (w *wearing) authorization() (n int) {
+	for _, f := range w.headers {
+		if SameHeader(f.name, "Authorization") {
+			n++
+		}
+	}
+	if w.basic != nil {
+		n++
+	}
+	if w.bearer != nil {
+		n++
+	}
+	return n
+}
+
 // parseTokenless is for vendors whose calls wear credentials of the account, or
 // a signature, and no token.
 func (d *Dialect) parseTokenless(root yamlnode.Node) error {
 	if n, ok := root.Get("call"); ok && (d.Call.sign != nil || d.Call.tls != nil) || len(d.Call.needs()) > 0 {
 		if slices.Contains(d.Call.Holes(), "access_token") {
 			return n.Errorf("nothing makes $access_token: token, or let, is to")
+		}
+		if d.Call.accept != nil {
+			return n.Errorf("accept is other ways to wear the token, and here is none")
 		}
 		return nil
 	}
@@ -77,8 +117,8 @@ func parseBase(n yamlnode.Node, c *Call) (err error) {
 	return nil
 }
 
-// parseCallAccept reads other ways to wear the token. The headers in which a
-// call wears something else go along with each.
+// parseCallAccept reads other ways to wear the token. What else a call wears goes
+// along with each.
 func parseCallAccept(list yamlnode.Node, c *Call) error {
 	if err := list.Want("accept", yamlnode.List); err != nil {
 		return err
@@ -97,11 +137,7 @@ func parseCallAccept(list yamlnode.Node, c *Call) error {
 			}
 		}
 		wear(other)
-		for _, f := range c.headers {
-			if !f.value.has("access_token") {
-				other.headers = append(other.headers, f)
-			}
-		}
+		other.take(&c.wearing)
 		if err := other.onceEach(item); err != nil {
 			return err
 		}
