@@ -402,7 +402,7 @@ func (m *maker) replyLeaf(path []string, d *doc, token *found, more map[string]s
 	switch {
 	case d.text == "" || d.text == "null" && d.kind == docLiteral:
 		return nil, 0, nil
-	case strings.HasPrefix(l, "refreshtoken") && !strings.Contains(l, "exp") && len(l) < 16 || l == "refresh":
+	case refreshName(l):
 		if d.kind != docText {
 			return nil, 0, nil
 		}
@@ -422,11 +422,19 @@ func (m *maker) replyLeaf(path []string, d *doc, token *found, more map[string]s
 		}
 		return text(literal(d.text)), 0, nil
 	case expiryName(l, path):
+		if token == nil {
+			return nil, 0, nil // of what a step gives, not of the token
+		}
 		return m.expiry(name, d)
 	case d.text != "" && statusWord.MatchString(l) && good.MatchString(d.text):
 		return &doc{kind: d.kind, text: d.text}, 0, nil
 	}
 	return nil, 0, nil
+}
+
+// refreshName reports whether a field of these letters is a refresh token.
+func refreshName(l string) bool {
+	return strings.HasPrefix(l, "refreshtoken") && !strings.Contains(l, "exp") && len(l) < 16 || l == "refresh"
 }
 
 var expiryWord = regexp.MustCompile(`^(?:access|auth|jwt|id|session|bearer|api)?(?:token)?(?:expires?|expiry|expiration|expired|ttl|validity|lifetime|lifespan|validuntil|validto|validfor|exp|timetolive|maxage)(?:in|at|on|time|date|datetime|timestamp|period|interval|s|sec|secs|seconds|inseconds|insecs|ms|millis|milliseconds|inms|inmilliseconds|inmillis|min|mins|minutes|inminutes|inmins|hours|inhours|utc|epoch|unix|intervalinseconds)*$`)

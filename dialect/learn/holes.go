@@ -103,6 +103,8 @@ func (m *maker) variable(field string) string {
 	switch l := letters(strings.TrimPrefix(field, "@")); {
 	case l == "secret" && (m.names["clientid"] || m.names["id"]):
 		return "client_secret"
+	case l == "secret" && (m.names["login"] || m.names["user"] || m.names["username"] || m.names["email"]) && !m.names["password"]:
+		return "password"
 	case l == "id" && m.names["secret"]:
 		return "client_id"
 	case l == "login" && (m.names["user"] || m.names["username"] || m.names["email"]):

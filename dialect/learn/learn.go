@@ -98,7 +98,7 @@ func (m *maker) learn(list []exchange) (*Draft, error) {
 	if d.Name, err = m.name(p.steps[0].request); err != nil {
 		return nil, err
 	}
-	refresh, err := m.refreshes(p.refresh, last, returns)
+	refresh, err := m.refreshes(p.refresh, last, returns, token)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,9 @@ func (m *maker) lastReply(a *answer, p page) (string, *reply, error) {
 	if !ok {
 		return "", nil, errors.New("the answer to the login has no field that looks like a token: paste the whole answer, with its headers (curl -i) if the token is there")
 	}
-	r, err := m.reply(a, &f, m.later(a, p, f))
+	more := m.later(a, p, f)
+	m.renews(a, p, f, more)
+	r, err := m.reply(a, &f, more)
 	if err != nil {
 		return "", nil, err
 	}
@@ -248,6 +250,23 @@ func (m *maker) later(a *answer, p page, token found) map[string]string {
 		}
 	}
 	return more
+}
+
+// renews finds what a refresh sends of the last answer under another name than
+// refresh token.
+func (m *maker) renews(a *answer, p page, token found, more map[string]string) {
+	for _, e := range p.refresh {
+		e.request.texts(func(_, sent string) {
+			for _, f := range a.all() {
+				if f.where != "body" || f.text != sent || len(sent) < 6 || plain(sent) || sent == token.text || refreshName(letters(f.name)) {
+					continue
+				}
+				m.refresh, m.vars["refresh_token"] = sent, sent
+				more[sent], m.texts[sent], m.bound[letters(f.name)] = "refresh_token", "refresh_token", "refresh_token"
+				m.secret(sent)
+			}
+		})
+	}
 }
 
 // stepReply makes the template of an answer whose values later steps use.

@@ -231,8 +231,16 @@ func (w *wearer) basic(p *pair) string {
 }
 
 // refreshes writes how to refresh, unless it is as RFC 6749 section 6 has it.
-func (m *maker) refreshes(list []exchange, login *request, returns []*reply) (*doc, error) {
+func (m *maker) refreshes(list []exchange, login *request, returns []*reply, token string) (*doc, error) {
 	out := &doc{kind: docList}
+	if len(token) >= 6 && !plain(token) { // a refresh may wear it elsewhere than as the bearer
+		m.texts[token], m.vars["access_token"], m.bound["accesstoken"] = "access_token", token, "access_token"
+		defer func() {
+			delete(m.texts, token)
+			delete(m.vars, "access_token")
+			delete(m.bound, "accesstoken")
+		}()
+	}
 	m.sent = map[string]bool{}
 	for name := range m.vars {
 		m.sent[name] = true
@@ -250,10 +258,11 @@ func (m *maker) refreshes(list []exchange, login *request, returns []*reply) (*d
 		if err != nil {
 			return nil, err
 		}
+		t.texts(func(_, text string) { wears = wears || strings.Contains(text, "$access_token") })
 		switch {
 		case own:
 			t.bearer = "$refresh_token"
-		case wears:
+		case wears && e.request.bearer+e.request.header("Authorization") != "":
 			t.bearer = "$access_token"
 		}
 		if t.standardRefresh(login) && len(list) == 1 && loginReply != nil && strings.Contains(loginReply.body.flowOrEmpty(), "$refresh_token") {
