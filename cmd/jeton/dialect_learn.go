@@ -43,8 +43,8 @@ func (a *app) dialectLearnCommand() *cobra.Command {
 		Use:   "learn [FILE...]",
 		Short: "Write a dialect from a vendor's curl command and its answer",
 		Long: `Reads what a vendor's page shows, from files or from standard input, and writes a
-dialect: a curl command that logs in, and behind it the answer, as JSON, XML or
-with its headers (curl -i), if there is one. A second curl command shows how calls
+dialect: a curl command that logs in, or where there is none the request as HTTP, and
+behind it the answer, as JSON, XML or with its headers (curl -i), if there is one. A second curl command shows how calls
 wear the token, or how to refresh it.
 
 Values become holes: no credential that is pasted gets into the file. What the

@@ -50,7 +50,7 @@ func sortExchanges(list []exchange) (page, error) {
 			p.refresh = append(p.refresh, e)
 		case i > first && last.answer != nil && e.answer != nil && len(tokens(e.answer)) > 0 && loginScore(e) > 2 && uses(e.request, last.answer):
 			p.steps = append(p.steps, e)
-		case i > first && !sameURL(e.request, list[first].request):
+		case (i > first || e.request.bearer != "") && !sameURL(e.request, list[first].request): // a page may begin with a call
 			p.calls = append(p.calls, e)
 		}
 	}

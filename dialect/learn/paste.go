@@ -1,8 +1,10 @@
 package learn
 
 import (
+	"cmp"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,9 +41,21 @@ func parsePaste(paste string) ([]exchange, error) {
 	if err != nil {
 		return nil, err
 	}
+	list, err := exchanges(paste, found)
+	if err != nil || slices.ContainsFunc(list, func(e exchange) bool { return loginScore(e) > 0 }) {
+		return list, err
+	}
+	// No command logs in: the page may show it as HTTP.
+	found = append(found, messages(paste)...)
 	if len(found) == 0 {
 		return nil, errors.New("the paste has no curl command")
 	}
+	slices.SortStableFunc(found, func(a, b command) int { return cmp.Compare(a.line, b.line) })
+	return exchanges(paste, found)
+}
+
+// exchanges reads commands, and what stands behind each as its answer.
+func exchanges(paste string, found []command) ([]exchange, error) {
 	var list []exchange
 	for i, c := range found {
 		r, err := parseCurl(c)
