@@ -188,23 +188,46 @@ func FuzzCurl(f *testing.F) {
 			"\n{\"access_token\": \"" + secret + "\"}\n", "\nHTTP/1.1 200 OK\nX-Auth-Token: " + secret + "\n\n",
 		}
 		paste := "curl https://api.example.com/oauth/token " + before + " " + places[int(place)%len(places)] + " " + after
-		d, err := learn.Curl(paste, learn.Options{})
-		if err != nil {
-			if strings.Contains(err.Error(), secret) {
-				t.Fatalf("the secret is in the error: %v", err)
-			}
-			return
+		keeps(t, paste, secret)
+	})
+}
+
+// FuzzMessages is [FuzzCurl] for a login that stands on the page as HTTP.
+func FuzzMessages(f *testing.F) {
+	const secret = "S3cr3t+Zq9/xW2=Kd7"
+	for i := range uint8(4) {
+		f.Add("", "{\"token\": \"abc\"}", i)
+		f.Add("Host: a.example.com\nAccept: application/json\n", "\nHTTP/1.1 200 OK\n\n{}\n\nGET /v1/me\nAuthorization: Bearer x\n", i)
+	}
+	f.Fuzz(func(t *testing.T, headers, after string, place uint8) {
+		places := []string{
+			"X-Api-Key: " + secret + "\n\n", "\n{\"user\": \"ann\", \"password\": \"" + secret + "\"}\n",
+			"\ngrant_type=client_credentials&client_secret=" + url.QueryEscape(secret) + "\n", "Authorization: Bearer " + secret + "\n\n{\"a\": \"" + secret + "\"}\n",
 		}
-		out := string(d.YAML()) + strings.Join(d.Notes, "\n")
-		if strings.Contains(out, secret) || strings.Contains(out, base64.StdEncoding.EncodeToString([]byte("id:"+secret))) {
-			t.Fatalf("the secret came out:\n%s", out)
-		}
-		err = d.Check()
-		if err != nil && strings.Contains(err.Error(), secret) {
+		keeps(t, "The API is at https://api.example.com/.\n\nPOST /v1/login HTTP/1.1\n"+headers+places[int(place)%len(places)]+after, secret)
+	})
+}
+
+// keeps checks that what is learned of a paste keeps its secret, and is a file
+// that sends the pasted login.
+func keeps(t *testing.T, paste, secret string) {
+	t.Helper()
+	d, err := learn.Curl(paste, learn.Options{})
+	if err != nil {
+		if strings.Contains(err.Error(), secret) {
 			t.Fatalf("the secret is in the error: %v", err)
 		}
-		if err != nil && (strings.Contains(err.Error(), "not YAML") || strings.Contains(err.Error(), "is not the pasted one")) {
-			t.Fatalf("%v:\n%s\n%s", err, paste, d.YAML())
-		}
-	})
+		return
+	}
+	out := string(d.YAML()) + strings.Join(d.Notes, "\n")
+	if strings.Contains(out, secret) || strings.Contains(out, base64.StdEncoding.EncodeToString([]byte("id:"+secret))) {
+		t.Fatalf("the secret came out:\n%s", out)
+	}
+	err = d.Check()
+	if err != nil && strings.Contains(err.Error(), secret) {
+		t.Fatalf("the secret is in the error: %v", err)
+	}
+	if err != nil && (strings.Contains(err.Error(), "not YAML") || strings.Contains(err.Error(), "is not the pasted one")) {
+		t.Fatalf("%v:\n%s\n%s", err, paste, d.YAML())
+	}
 }
