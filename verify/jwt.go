@@ -159,8 +159,9 @@ func constrained(document map[string]any) bool {
 }
 
 // isAccess tells the tokens apart that an issuer signs with the same key, if typ
-// does not: an ID token has claims of its own (OpenID Connect Core section 2),
-// and some issuers say in a claim what a token is for.
+// does not: an ID token has claims of its own (OpenID Connect Core section 2), so
+// do logout tokens and other events (RFC 8417), and some issuers say in a claim
+// what a token is for.
 func isAccess(typ string, document map[string]any) bool {
 	if use, there := document["token_use"]; there && use != "access" && use != "access_token" {
 		return false
@@ -168,7 +169,7 @@ func isAccess(typ string, document map[string]any) bool {
 	if !strings.EqualFold(typ, "JWT") && typ != "" {
 		return true
 	}
-	for _, name := range []string{"nonce", "at_hash", "c_hash", "s_hash"} {
+	for _, name := range []string{"nonce", "at_hash", "c_hash", "s_hash", "events"} {
 		if _, there := document[name]; there {
 			return false
 		}

@@ -387,7 +387,7 @@ func TestOtherTokens(t *testing.T) {
 	for _, typ := range []string{``, `,"typ":""`, `,"typ":"refresh+jwt"`, `,"typ":"dpop+jwt"`, `,"typ":"logout+jwt"`, `,"typ":"application/jwt"`, `,"typ":"at+jwt "`, `,"typ":null`, `,"typ":["JWT"]`} {
 		mustRefuse(t, v, typ, typed(typ, nil))
 	}
-	for _, other := range []map[string]any{{"nonce": "n"}, {"at_hash": "x"}, {"c_hash": "x"}, {"token_use": "id"}, {"typ": "ID"}, {"typ": "Refresh"}, {"token_use": 1}} {
+	for _, other := range []map[string]any{{"nonce": "n"}, {"at_hash": "x"}, {"c_hash": "x"}, {"token_use": "id"}, {"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}, {"typ": "ID"}, {"typ": "Refresh"}, {"token_use": 1}} {
 		mustRefuse(t, v, fmt.Sprint(other), typed(`,"typ":"JWT"`, other))
 	}
 	mustTake(t, v, "an access token that says so", typed(`,"typ":"JWT"`, map[string]any{"token_use": "access", "typ": "Bearer"}))
