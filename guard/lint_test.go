@@ -189,6 +189,14 @@ func TestLintWants(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
+	for status, want := range map[int]string{404: "as one that is not there", 502: "nobody judges", 503: "nobody judges"} {
+		gone := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		l := &lint.Linter{URL: parse(t, gone.URL), Path: "/mistyped", Pause: time.Microsecond}
+		if err := l.Run(t.Context(), func(lint.Result) {}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("an API that answers %d: %v, want %s", status, err, want)
+		}
+		gone.Close()
+	}
 	open := httptest.NewServer(reached)
 	defer open.Close()
 	l = &lint.Linter{URL: parse(t, open.URL), Path: "/"}

@@ -104,8 +104,13 @@ func (l *Linter) Run(ctx context.Context, report func(Result)) error {
 	if err != nil {
 		return err
 	}
-	if plain.good() {
+	switch {
+	case plain.good():
 		return fmt.Errorf("lint: %s answers %s without a token; name a path that needs one", l.Path, plain)
+	case plain.status >= 500:
+		return fmt.Errorf("lint: %s answers %s without a token: nobody judges the call, so nothing would slip past him", l.Path, plain)
+	case plain.status == http.StatusNotFound && l.Token.IsZero():
+		return fmt.Errorf("lint: %s answers %s without a token, as one that is not there; name a path that needs a token, or give one that may have it", l.Path, plain)
 	}
 	if s.missing, err = s.must(request{target: "/jeton-lint-" + marker()}); err != nil {
 		return err
