@@ -39,6 +39,11 @@ type Introspection struct {
 	ClientID     string
 	ClientSecret jeton.Secret
 
+	// Untyped takes answers without a token_type, which RFC 7662 leaves optional,
+	// if they say themselves that the token is for the audience. Without the
+	// type it is up to the issuer that a refresh token is never said to be active.
+	Untyped bool
+
 	// Client makes the calls. Nil: one that reads no environment.
 	Client *http.Client
 
@@ -114,6 +119,20 @@ func (i *Introspection) ask(ctx context.Context, bearer jeton.Secret) ([]byte, e
 	return body, err
 }
 
+// isAccess tells access tokens apart. Refresh tokens are active too; what is no
+// access token has another type, or none.
+func (i *Introspection) isAccess(answer map[string]any) bool {
+	if use, there := answer["token_use"]; there && use != "access_token" && use != "access" {
+		return false
+	}
+	kind, typed := answer["token_type"]
+	if !typed && i.Untyped {
+		return answer["aud"] != nil && isAccess("", answer)
+	}
+	name, _ := kind.(string)
+	return strings.EqualFold(name, "Bearer")
+}
+
 // judge reads an answer (RFC 7662 section 2.2).
 func (i *Introspection) judge(body []byte, now time.Time) (*jeton.Claims, error) {
 	answer, err := strictjson.Object(body)
@@ -127,11 +146,8 @@ func (i *Introspection) judge(body []byte, now time.Time) (*jeton.Claims, error)
 	if !active {
 		return nil, jeton.Refuse(jeton.InvalidToken, "the access token is not active")
 	}
-	// Refresh tokens are active too; what is no access token has another type,
-	// or none.
-	kind, _ := answer["token_type"].(string)
-	if use, there := answer["token_use"]; constrained(answer) || !strings.EqualFold(kind, "Bearer") || there && use != "access_token" && use != "access" {
-		return nil, refuse()
+	if constrained(answer) || !i.isAccess(answer) {
+		return nil, jeton.Refuse(jeton.InvalidToken, "the issuer does not say that this is an access token for any bearer")
 	}
 	for _, name := range []string{"active", "token_type", "token_use"} {
 		delete(answer, name)

@@ -36,6 +36,9 @@ type Remote struct {
 	Types  []string
 	Leeway time.Duration
 
+	// Untyped is as in [Introspection].
+	Untyped bool
+
 	// Key is the guard's key at a Jeton issuer; at others ClientID and
 	// ClientSecret are. Without either, tokens that are no JSON Web Tokens are
 	// not good.
@@ -247,7 +250,7 @@ func (r *Remote) use(m *Metadata) {
 	if old := r.asker.Load(); r.asks() && m.IntrospectionEndpoint != "" && (old == nil || old.URL != m.IntrospectionEndpoint) {
 		r.asker.Store(&Introspection{
 			URL: m.IntrospectionEndpoint, Issuer: r.Issuer, Audience: r.Audience,
-			Key: r.Key, ClientID: r.ClientID, ClientSecret: r.ClientSecret, Client: r.client,
+			Key: r.Key, ClientID: r.ClientID, ClientSecret: r.ClientSecret, Client: r.client, Untyped: r.Untyped,
 		})
 	}
 	old := r.metadata.Swap(m)

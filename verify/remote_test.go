@@ -133,6 +133,18 @@ func TestIntrospection(t *testing.T) {
 	} {
 		mustRefuse(t, asking(is, answer), what, "opaque")
 	}
+	// The answer of RFC 7662 section 2.2 has no token_type.
+	untyped := asking(is, answerBut(map[string]any{"token_type": nil}))
+	untyped.Untyped = true
+	mustTake(t, untyped, "no type, where that is allowed", "opaque")
+	for what, other := range map[string]map[string]any{
+		"no type and no audience": {"token_type": nil, "aud": nil}, "no type, another audience": {"token_type": nil, "aud": "x"}, "another type": {"token_type": "DPoP"},
+		"a type that is no text": {"token_type": 1}, "a refresh token": {"token_type": nil, "token_use": "refresh_token"}, "a refresh token of another kind": {"token_type": nil, "typ": "Refresh"},
+	} {
+		i := asking(is, answerBut(other))
+		i.Untyped = true
+		mustRefuse(t, i, what+", where no type is allowed", "opaque")
+	}
 	for what, answer := range map[string]string{
 		"nothing": "", "a page": "<html>", "no object": "[]", "no active": `{}`, "active is a text": `{"active":"true"}`, "active is null": `{"active":null}`, "active twice": `{"active":false,"active":true}`,
 		"active in two cases": `{"active":false,"Active":true}`, "scope is a number": answerBut(map[string]any{"scope": 1}), "exp is a text": answerBut(map[string]any{"exp": "1"}),

@@ -63,6 +63,7 @@ type remoteConfig struct {
 	algs     []string
 	types    []string
 	leeway   time.Duration
+	untyped  bool
 }
 
 // A graphqlConfig says which path of an upstream is GraphQL, and what its fields
@@ -273,6 +274,7 @@ func (p *parser) remote(n, at yamlnode.Node, what string) *remoteConfig {
 	if v, ok := n.Get("types"); ok {
 		c.types = p.words(v, "types")
 	}
+	c.untyped = p.flag(n, "untyped")
 	c.leeway = p.duration(n, "leeway")
 	if v, ok := n.Get("leeway"); ok && c.leeway > 5*time.Minute {
 		p.fail(v, "%s: a leeway of more than 5m lets tokens live that have ended", what)

@@ -93,6 +93,7 @@ func (c *remoteConfig) write(t *mapTree) {
 	putList(t, "algs", c.algs)
 	putList(t, "types", c.types)
 	putDuration(t, "leeway", c.leeway)
+	put(t, "untyped", c.untyped)
 }
 
 func (c *graphqlConfig) tree() yaml.MapSlice {

@@ -172,6 +172,7 @@ var remoteKeys = keySet{
 	{"audience", text("https://api.example.com"), "Whom the tokens must be for. Default: the issuer.", false},
 	{"algs", listOf(choice(remoteAlgs...)), "The signature algorithms that count. Default: every asymmetric one.", false},
 	{"types", listOf(text("at+jwt")), "The values of the header typ that count. Default: at+jwt and JWT.", false},
+	{"untyped", flag(), "Take answers of introspection that have no token_type, if they name the audience. Default: false.", false},
 	{"leeway", aDuration, "How far apart the clocks may be: 5m at most. Default: not at all.", false},
 }
 

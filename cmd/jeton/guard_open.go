@@ -215,7 +215,7 @@ func (s *server) follow(u upstreamConfig, g *guard.Guard) error {
 	c := u.from
 	r := &verify.Remote{
 		Issuer: c.issuer.String(), Audience: c.audience, Algs: c.algs, Types: c.types, Leeway: c.leeway,
-		ClientID: c.clientID, MaxStale: u.maxStale, Logger: s.logger,
+		ClientID: c.clientID, Untyped: c.untyped, MaxStale: u.maxStale, Logger: s.logger,
 	}
 	g.Verifier = r
 	var err error

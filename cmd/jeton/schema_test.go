@@ -242,7 +242,7 @@ guard:
       call_timeout: 1h
       max_stale: 20s
       show_age: true
-    edge: {issuer: "https://auth.example.com/x", dialect: oauth2, key: env:K, client_id: a, client_secret: env:S, audience: "https://api.example.com", algs: [ES256], types: [at+jwt], leeway: 10s, forward_auth: nginx, from: [10.1.0.0/16]}
+    edge: {issuer: "https://auth.example.com/x", dialect: oauth2, key: env:K, client_id: a, client_secret: env:S, audience: "https://api.example.com", algs: [ES256], types: [at+jwt], untyped: true, leeway: 10s, forward_auth: nginx, from: [10.1.0.0/16]}
 console: {listen: 127.0.0.1:8083, url: "https://auth.example.com/console/"}
 `
 
