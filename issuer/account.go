@@ -160,29 +160,49 @@ func (a *accounts) check(d *dialect.Dialect) error {
 			return fmt.Errorf("the step at %s %s is proven by an account, and presents nothing by which that could be found", x.Method, x.Path())
 		}
 	}
-	if !a.secret(d) {
-		return errors.New("logins or calls present nothing that is secret: whoever knows a name would be let in")
+	return a.secret(d)
+}
+
+// secret refuses a dialect of which somebody who knows nothing but names gets a
+// token, or is let in where calls wear none.
+func (a *accounts) secret(d *dialect.Dialect) error {
+	open := errors.New("logins or calls present nothing that is secret: whoever knows a name would be let in")
+	switch {
+	case d.Minted() && !a.hides(d, d.MintShape()), d.Tokenless() && !a.hides(d, a.call):
+		return open
+	}
+	good, bad := map[string]bool{}, map[string]bool{} // answered to who proved something, and to anybody
+	proven := func(x *dialect.Exchange) bool {
+		s := d.Shape(x)
+		return a.hides(d, s) || slices.ContainsFunc(s.Travels, func(name string) bool {
+			return good[name] && !bad[name] && (a.stepped[name] || !d.Public(name))
+		})
+	}
+	for _, x := range d.Sequence() {
+		answers := bad
+		if proven(x) {
+			answers = good
+		} else if x == d.Login || x.Returns("refresh_token") {
+			return open
+		}
+		for _, name := range d.AnswerShape(x).Travels {
+			answers[name] = true
+		}
+	}
+	for _, x := range slices.Concat(d.Accept, d.Refresh) {
+		renews := x.Kind == dialect.KindRefresh && (x.Has("refresh_token") || x.Has("access_token"))
+		if !renews && !proven(x) {
+			return fmt.Errorf("the %s at %s %s presents nothing that is secret: whoever knows a name would be let in", x.Kind, x.Method, x.Path())
+		}
 	}
 	return nil
 }
 
-// secret reports whether there is anything in a login, or in a call where there
-// is none, that not everybody may know.
-func (a *accounts) secret(d *dialect.Dialect) bool {
-	var shapes []dialect.Shape
-	for _, x := range d.Sequence() {
-		shapes = append(shapes, d.Shape(x))
-	}
-	switch {
-	case d.Minted():
-		shapes = append(shapes, d.MintShape())
-	case d.Tokenless():
-		shapes = append(shapes, a.call)
-	}
-	return slices.ContainsFunc(shapes, func(s dialect.Shape) bool {
-		return len(s.Secrets) > 0 || slices.ContainsFunc(s.Travels, func(name string) bool {
-			return !d.Public(name) && (a.given[name] || !a.answered[name])
-		})
+// hides reports whether there is anything in a message that not everybody may
+// know.
+func (a *accounts) hides(d *dialect.Dialect, s dialect.Shape) bool {
+	return len(s.Secrets) > 0 || slices.ContainsFunc(s.Travels, func(name string) bool {
+		return !d.Public(name) && (a.given[name] || !a.answered[name])
 	})
 }
 
