@@ -21,7 +21,7 @@ func (s *server) watchDialects(ctx context.Context) {
 	defer ticker.Stop()
 	used := s.config
 	seen := used.catalogue.stamps
-	last := seen
+	last, bad := seen, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,7 +38,12 @@ func (s *server) watchDialects(ctx context.Context) {
 		next, err := parseConfig(used.file, filepath.Dir(used.file), used.src)
 		if err != nil {
 			s.logger.Error("a dialect that changed is not taken; what was before stays", "err", inOneLine(err))
+			bad = true
 			continue
+		}
+		if bad {
+			bad = false
+			s.logger.Info("the dialects are good again")
 		}
 		s.takeDialects(ctx, used, next)
 		used = next
