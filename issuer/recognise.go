@@ -73,7 +73,7 @@ func (r *Realm) own(ctx context.Context, p presented, name string) (*owned, erro
 	switch {
 	case r.accounts.stepped[name] && (name != "access_token" || p.grant):
 		var t *token
-		if t, err = r.openStep(ctx, text, name); err == nil {
+		if t, err = r.openStep(ctx, text, name, p.Exchange); err == nil {
 			o = &owned{client: t.subject}
 		}
 	case name == "access_token" && !p.grant:

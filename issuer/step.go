@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jetonhq/jeton"
@@ -23,25 +25,54 @@ const (
 	stepLifetime = 10 * time.Minute
 )
 
-// signStep makes a step token.
-func (r *Realm) signStep(ctx context.Context, p *party, name string) (string, error) {
+// signStep makes a step token that an exchange gives.
+func (r *Realm) signStep(ctx context.Context, p *party, by *dialect.Exchange, name string) (string, error) {
 	now := time.Now()
 	signed, err := r.ring.Sign(ctx, stepType, map[string]any{
-		"iss": r.url, "sub": p.client.ID, "aud": r.url, "jti": rand.Text(), stepVariable: name,
+		"iss": r.url, "sub": p.client.ID, "aud": r.url, "jti": rand.Text(), stepVariable: r.stepName(name, by),
 		"iat": now.Unix(), "exp": now.Add(stepLifetime).Unix(),
 		revocation.ClaimName: revocation.Claim{Generations: p.counters},
 	})
 	return r.wrapped(name, signed), err
 }
 
-// openStep reads a step token for a variable. The error matches
+// stepName says in a step token what it is: the variable, and if several steps
+// answer with that which of them gave it. Else who has it of one could leave out
+// the next, and what that asks for.
+func (r *Realm) stepName(name string, by *dialect.Exchange) string {
+	givers := r.givers(name, nil)
+	if i := slices.Index(givers, by); i > 0 {
+		return name + " " + strconv.Itoa(i+1)
+	}
+	return name
+}
+
+// givers returns the steps that answer with a variable, in their order, up to an
+// exchange; nil: all.
+func (r *Realm) givers(name string, to *dialect.Exchange) (list []*dialect.Exchange) {
+	if to != nil && to.Kind == dialect.KindLogin {
+		to = r.dialect.Login // also for its other forms
+	}
+	for _, x := range r.dialect.Sequence() {
+		if x == to {
+			break
+		}
+		if x.Kind == dialect.KindStep && x.Returns(name) {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// openStep reads a step token for a variable of an exchange. The error matches
 // jeton.InvalidToken if it is not good.
-func (r *Realm) openStep(ctx context.Context, text jeton.Secret, name string) (*token, error) {
+func (r *Realm) openStep(ctx context.Context, text jeton.Secret, name string, to *dialect.Exchange) (*token, error) {
 	t, err := r.readAs(ctx, stepType, name, text)
 	if err != nil {
 		return nil, err
 	}
-	if t.claims[stepVariable] != name {
+	givers := r.givers(name, to)
+	if len(givers) == 0 || t.claims[stepVariable] != r.stepName(name, givers[len(givers)-1]) {
 		return nil, jeton.InvalidToken
 	}
 	return t, r.alive(ctx, t)
@@ -76,7 +107,7 @@ func (r *Realm) step(ctx context.Context, a *attempt) (jeton.Vars, error) {
 		if _, own := p.account[name]; own || !r.accounts.stepped[name] {
 			continue
 		}
-		if answer[name], err = r.signStep(ctx, p, name); err != nil {
+		if answer[name], err = r.signStep(ctx, p, a.x, name); err != nil {
 			return nil, err
 		}
 	}

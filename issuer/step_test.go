@@ -44,6 +44,41 @@ func TestStepToken(t *testing.T) {
 	}
 }
 
+// Where two steps answer with the same variable, what the first gave does not
+// buy what the second is to: whoever has only a password gets past no second
+// factor.
+func TestStepTokenOfEarlierStep(t *testing.T) {
+	for name, hole := range map[string]string{"a code": "login_code", "an access token": "access_token"} {
+		d, err := dialect.Parse("test.yaml", []byte(strings.ReplaceAll(`dialect: x
+token:
+- {POST: https://a.test/password, json: {user: $username, password: $password}, returns: {code: $HOLE}}
+- {POST: https://a.test/factor, json: {code: $HOLE, pin: $pin}, returns: {code: $HOLE}}
+- {POST: https://a.test/token, json: {code: $HOLE}, returns: {t: $access_token}}
+accept: [{POST: /token2, json: {code: $HOLE}, returns: {t: $access_token}}]
+call: https://a.test
+`, "HOLE", hole)))
+		must(t, err)
+		v := vend(t, d, false, nil)
+		account := v.invented("ann")
+		v.admit(account)
+		first, err := v.exchange(v.d.Steps[0], account, nil)
+		must(t, err)
+		second, err := v.exchange(v.d.Steps[1], first, nil)
+		must(t, err)
+		for _, x := range []*dialect.Exchange{v.d.Login, v.d.Accept[0]} {
+			if _, err := v.exchange(x, first, nil); !jeton.Refused(err) {
+				t.Errorf("%s of the first step at %s: %v", name, x.Path(), err)
+			}
+			if _, err := v.exchange(x, second, nil); err != nil {
+				t.Errorf("%s of the second step at %s: %v", name, x.Path(), err)
+			}
+		}
+		if _, err := v.exchange(v.d.Steps[1], second, nil); !jeton.Refused(err) {
+			t.Errorf("%s of the second step in the second step: %v", name, err)
+		}
+	}
+}
+
 // A step token of one variable is nothing in the place of another, and none buys
 // what the token itself does.
 func TestStepTokenInPlace(t *testing.T) {
