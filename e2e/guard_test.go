@@ -233,6 +233,33 @@ func TestGuardApartMeasures(t *testing.T) {
 	})
 }
 
+// A guard beside its issuer says how old its knowledge is, too: with a store that several processes share it is not new
+// by itself.
+func TestGuardBesideItsIssuerMeasures(t *testing.T) {
+	t.Parallel()
+	dir, meter := t.TempDir(), freeAddress(t)
+	file := filepath.Join(dir, "jeton.yaml")
+	if err := os.WriteFile(file, []byte(`store: memory
+issuer:
+  listen: `+freeAddress(t)+`
+  realms:
+    std: {dialect: oauth2, at: /std}
+guard:
+  listen: `+freeAddress(t)+`
+  metrics: `+meter+`
+  upstreams:
+    api: {realm: std, to: "http://`+freeAddress(t)+`"}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "serve", "-c", file)
+	p.await(t, p.stderr, "address="+meter)
+	eventually(t, func() (string, bool) {
+		a := ask(t, "GET", "http://"+meter+"/metrics", "")
+		return a.body, strings.Contains(a.body, `jeton_guard_revocations_age_seconds{upstream="api"} 0`)
+	})
+}
+
 // A guard starts without its issuer, and decides nothing until it is there.
 func TestGuardApartStartsFirst(t *testing.T) {
 	t.Parallel()

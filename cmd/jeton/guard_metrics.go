@@ -11,6 +11,7 @@ import (
 	"github.com/jetonhq/jeton"
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/guard/graphql"
+	"github.com/jetonhq/jeton/revocation"
 )
 
 // guardMetrics are what the guards of a process count, in a registry of their
@@ -47,11 +48,18 @@ func newGuardMetrics() *guardMetrics {
 	return m
 }
 
-// gauge exports what a function returns when somebody asks.
-func (m *guardMetrics) gauge(name, help, upstream string, value func() float64) {
+// age exports how old a table is when somebody asks.
+func (m *guardMetrics) age(upstream string, table *revocation.Table) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: name, Help: help, ConstLabels: prometheus.Labels{"upstream": upstream},
-	}, value))
+		Name:        "jeton_guard_revocations_age_seconds",
+		Help:        "How old the knowledge of what ended is; -1: there is none.",
+		ConstLabels: prometheus.Labels{"upstream": upstream},
+	}, func() float64 {
+		if age, ok := table.Age(time.Now()); ok {
+			return age.Seconds()
+		}
+		return -1
+	}))
 }
 
 // decided returns what counts the decisions about an upstream. It is called

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/jetonhq/jeton/dialect"
 	"github.com/jetonhq/jeton/guard"
@@ -196,6 +195,7 @@ func (s *server) guardOf(u upstreamConfig) (*guard.Guard, error) {
 		return g, s.follow(u, g)
 	}
 	s.know(g, u.realm)
+	s.guardMetrics.age(u.name, g.Revocations)
 	return g, nil
 }
 
@@ -233,12 +233,7 @@ func (s *server) follow(u upstreamConfig, g *guard.Guard) error {
 	}
 	r.Delay = s.guardMetrics.heard(u.name)
 	g.Revocations = r.Revocations()
-	s.guardMetrics.gauge("jeton_guard_revocations_age_seconds", "How old the knowledge of what ended is; -1: there is none.", u.name, func() float64 {
-		if age, ok := g.Revocations.Age(time.Now()); ok {
-			return age.Seconds()
-		}
-		return -1
-	})
+	s.guardMetrics.age(u.name, g.Revocations)
 	return nil
 }
 
