@@ -197,6 +197,9 @@ func (d *Dialect) readAnswer(x *Exchange, status int, header http.Header, body [
 		}
 		return nil
 	case x.returns == nil && x.ok == nil:
+		if doc, err := strictjson.Parse(body); err == nil {
+			return d.silent(x, status, doc)
+		}
 		return nil // whatever stands there
 	}
 	doc, err := strictjson.Parse(body)
@@ -217,11 +220,27 @@ func (d *Dialect) readAnswer(x *Exchange, status int, header http.Header, body [
 			code, ok = d.refusedBy(x, status, doc)
 		}
 		if ok {
-			return &jeton.Error{Code: code, Description: fmt.Sprintf("the vendor answered %d with an error in the body", status)}
+			return inBody(code, status)
 		}
 		return fmt.Errorf("dialect: %s: the answer to a %s: %w", d.Name, x.Kind, err)
 	}
+	if b.vars["access_token"] == "" {
+		return d.silent(x, status, doc)
+	}
 	return nil
+}
+
+// silent judges an answer without a token, which is good unless the dialect has a
+// refusal that looks so.
+func (d *Dialect) silent(x *Exchange, status int, doc any) error {
+	if code, ok := d.refusedBy(x, status, doc); ok {
+		return inBody(code, status)
+	}
+	return nil
+}
+
+func inBody(code jeton.Code, status int) error {
+	return &jeton.Error{Code: code, Description: fmt.Sprintf("the vendor answered %d with an error in the body", status)}
 }
 
 // readAnswerHeaders binds what an answer has in headers and cookies. Of these,

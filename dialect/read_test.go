@@ -263,6 +263,30 @@ errors:
 	}
 }
 
+// TestRefusedWithoutAToken: where an answer has no token to miss, the body of a
+// refusal is one all the same, and no yes.
+func TestRefusedWithoutAToken(t *testing.T) {
+	for _, returns := range []string{"", ", returns: {name: $user_id}", ", returns_headers: {x-name: $user_id}"} {
+		d := parsed(t, "dialect: d\ntoken: https://a.test/token\ncall: https://a.test\nverify: {GET: /me"+returns+"}\n"+
+			"revoke: {POST: /end, form: {token: $access_token}"+returns+"}\n"+
+			"errors:\n  invalid_token: {status: 200, json: {success: false, code: 601}}\n  invalid_client: {status: 200, json: {success: false, code: 602}}\n")
+		for body, want := range map[string][2]jeton.Code{ // of verify and of revoke; empty: a yes
+			`{"success": false, "code": 601}`: {jeton.InvalidToken, ""},
+			`{"success": false, "code": 602}`: {jeton.InvalidClient, jeton.InvalidClient},
+			`{"success": true}`:               {},
+			`welcome`:                         {},
+		} {
+			for i, x := range []*dialect.Exchange{d.Verify, d.Revoke} {
+				_, err := d.ReadResponse(x, 200, http.Header{}, []byte(body), time.Now())
+				e, refused := errors.AsType[*jeton.Error](err)
+				if refused != (want[i] != "") || refused && e.Code != want[i] {
+					t.Errorf("%s%s: %s: %v, want %q", x.Kind, returns, body, err, want[i])
+				}
+			}
+		}
+	}
+}
+
 // TestExpiry: the earliest of what is known counts.
 func TestExpiry(t *testing.T) {
 	const century = 100 * 365 * 24 * time.Hour
