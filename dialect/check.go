@@ -425,7 +425,9 @@ func (x *Exchange) shape(counts func(value) bool) map[string]fixed {
 		}
 	}
 	add("query ", x.query)
-	add("header ", x.headers)
+	for _, f := range x.headers {
+		add("header ", []field{{strings.ToLower(f.name), f.value}}) // however it is written
+	}
 	add("cookie ", x.cookies)
 	add("form ", x.form)
 	x.json.shape("json", counts, shape)
