@@ -71,9 +71,6 @@ func compileTree(n yamlnode.Node) (*tree, error) {
 
 func (t *tree) holes() []string { return bindsOf(t.each) }
 
-// needs returns the names that filling the document takes.
-func (t *tree) needs() []string { return needsOf(t.each) }
-
 // field returns what an object has under a key.
 func (t *tree) field(key string) (*tree, bool) {
 	i := slices.Index(t.keys, key)

@@ -185,7 +185,7 @@ func (a Assertion) check() error {
 		return errors.New("sign: SAML: the format of the subject" + errNotXML)
 	}
 	if !samlID(a.ID) {
-		return errors.New("sign: SAML: the ID is not made of letters, digits, - _ and .")
+		return errors.New("sign: SAML: the ID holds more than letters, digits, dots, hyphens and underscores")
 	}
 	return nil
 }
