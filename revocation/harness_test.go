@@ -68,8 +68,10 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	case n.conns <- server:
 		return client, nil
 	case <-n.done:
+		_ = client.Close()
 		return nil, errors.New("connection refused")
 	case <-ctx.Done():
+		_ = client.Close()
 		return nil, ctx.Err()
 	}
 }
@@ -123,6 +125,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() {
 		_ = w.server.Close()
+		time.Sleep(time.Minute) // a dial that nobody waits for any more comes to its end
 		transport.CloseIdleConnections()
 		serving.Wait()
 	})
