@@ -174,7 +174,7 @@ func TestUndatedCounter(t *testing.T) {
 func TestLifetimeShortened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := store.NewMemory()
-		long := seeded(t, "oauth2", st, func(c *Config) { c.Lifetime = 24 * time.Hour })
+		long := seeded(t, "oauth2", st, func(c *Config) { c.Lifetime = 3 * time.Hour })
 		token := long.token()
 		family := long.password()
 		long.stop()
@@ -184,8 +184,8 @@ func TestLifetimeShortened(t *testing.T) {
 		}
 		must(t, b.directory.SetClientDisabled(t.Context(), "test", "", "demo-client", true))
 		must(t, b.families.end(t.Context(), familyOf(t, b, family)))
-		for range 23 {
-			time.Sleep(time.Hour)
+		for range 25 {
+			time.Sleep(7 * time.Minute)
 			_, err := b.Sweep(t.Context())
 			must(t, err)
 			if b.good(token) || b.good(family.text("access_token")) {

@@ -463,7 +463,7 @@ func TestOthersAPIKey(t *testing.T) {
 // Rotating the signing keys is no outage.
 func TestKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := seeded(t, "web1on1", nil, nil)
+		b := seeded(t, "web1on1", nil, func(c *Config) { c.Lifetime = time.Hour })
 		old := b.token()
 		for range 3 {
 			if err := b.Keys().Rotate(t.Context(), time.Now()); err != nil {
@@ -473,7 +473,7 @@ func TestKeysRotate(t *testing.T) {
 				t.Fatal("a token is not good after a rotation")
 			}
 		}
-		time.Sleep(24*time.Hour - time.Second)
+		time.Sleep(time.Hour - time.Second)
 		if !b.good(old) {
 			t.Error("a key went before the tokens that it signed")
 		}
