@@ -101,10 +101,10 @@ func TestOutage(t *testing.T) {
 		server.AddRole("approle", "jeton", secret, kvfake.Role{Life: time.Hour})
 		works(t, v, "at first")
 		time.Sleep(25 * time.Minute)
-		down.Store(true)
-		time.Sleep(20 * time.Minute)
+		down.Store(true) // from before the renewal at 30 until before the one at 45
+		time.Sleep(18 * time.Minute)
 		down.Store(false)
-		time.Sleep(5 * time.Minute)
+		time.Sleep(7 * time.Minute)
 		works(t, v, "after an outage")
 		if n := server.Asked("auth/approle"); n != 1 {
 			t.Errorf("%d logins, want 1", n)
