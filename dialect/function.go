@@ -79,6 +79,12 @@ var functions = named(
 		decode:      func(s string) (string, error) { return text(hex.DecodeString(s)) },
 		encodeBytes: hex.EncodeToString,
 	}),
+	codec("base16", function{ // as RFC 4648 section 8 writes it
+		alphabet:    hexDigits,
+		encode:      func(s string) (string, error) { return base16([]byte(s)), nil },
+		decode:      func(s string) (string, error) { return text(hex.DecodeString(s)) },
+		encodeBytes: base16,
+	}),
 	codec("json", function{encode: quoteJSON, decode: unquoteJSON}),
 	codec("comma", function{
 		encode: func(s string) (string, error) { return words(s, " ", ",") },
@@ -133,6 +139,8 @@ func coding(c *base64.Encoding, alphabet string) function {
 		encodeBytes: c.EncodeToString,
 	}
 }
+
+func base16(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }
 
 // text refuses what is no text, or none at all: an empty hole counts as absent.
 func text(b []byte, err error) (string, error) {

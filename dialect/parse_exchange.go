@@ -202,7 +202,7 @@ func parseFields(n yamlnode.Node, what string) ([]field, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(v) == 0 {
+		if len(v) == 0 && what != "query" && what != "form" {
 			return nil, p.Value.Errorf("an empty value counts as absent; leave the field out")
 		}
 		if (strings.HasSuffix(what, "headers") || strings.Contains(what, "cookie")) && (p.Key.Text == "" || strings.ContainsFunc(p.Key.Text, notTokenChar)) {

@@ -41,6 +41,8 @@ func TestParseErrorsSayWhereAndWhat(t *testing.T) {
 		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  json: {a: $username}\nrefresh: {POST: , json: {a: $username}}\n", "cannot be told apart"},
 		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  json: {a: $username}\naccept: [{POST: /t, json: {a: $username, b: c}}]\n", "cannot be told apart"},
 		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  headers: {X-Key: $api_key}\n  json: {}\naccept: [{POST: /t, headers: {x-key: $api_key, x-pin: $pin}, json: {}}]\n", "cannot be told apart"},
+		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  json: {a: $username}\naccept: [{POST: /t, query: {b: ''}, json: {a: $username}}]\n", "cannot be told apart"},
+		{"dialect: x\ntoken:\n  POST: https://x.example/t\n  headers: {a: ''}\n", "f.yaml:4:16: an empty value counts as absent"},
 		{"dialect: x\ntoken:\n  POST: https://x.example/api/$tenant_id/t\n  json: {a: $username}\naccept: [{POST: /api/$region/t, json: {a: $username, b: c}}]\n", "cannot be told apart"},
 		{minimal + "let: {a: {jwt: {x: $username}, alg: RS256, key: $p.$q}}\n", "the key of RS256 is to be one hole"},
 		{minimal + "let: {a: \"$fingerprint($p$q)\"}\n", "$fingerprint takes one hole, which holds all of the key in PEM"},

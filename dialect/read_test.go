@@ -108,6 +108,30 @@ func TestReadRequestRefusals(t *testing.T) {
 	}
 }
 
+// TestNameWithoutValue: RFC 6749 section 3.2 makes no difference between a
+// parameter without a value and none.
+func TestNameWithoutValue(t *testing.T) {
+	d, err := dialect.Parse("f.yaml", []byte("dialect: x\ntoken:\n  POST: https://x.example/t\n  query: {flag: ''}\n  form: {user: $username, otp: ''}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, says := range map[string]string{
+		"/t?flag=":     "",
+		"/t?flag":      "",
+		"/t":           "",
+		"/t?flag=true": "flag is to have no value",
+	} {
+		r, body := request("POST", target, formType, "user=u&otp=")
+		_, vars, err := received(d.ReadRequest(r, body))
+		switch {
+		case says == "" && (err != nil || vars["username"] != "u"):
+			t.Errorf("%s: %v, %v", target, vars, err)
+		case says != "" && (!errors.Is(err, jeton.InvalidRequest) || !strings.Contains(err.Error(), says)):
+			t.Errorf("%s: %v, want %s", target, err, says)
+		}
+	}
+}
+
 func TestReadRequestElsewhere(t *testing.T) {
 	d := load(t, "web1on1")
 	r, _ := request("POST", "/v2/auth/other", jsonType, "{}")

@@ -49,6 +49,20 @@ token:
   json: {id: $key_id, time: $now(), proof: "$base64($hmac_sha256($unbase64($secret), $key_id))"}
   returns: {token: $access_token}
 call: https://a.test`,
+	"fields without a value": `
+token:
+  POST: https://a.test/login
+  query: {access_token: ""}
+  form: {username: $username, password: $password, otp: ""}
+  returns: {refresh_token: $access_token}
+call: {base: https://a.test, query: {v2: ""}}`,
+	"a digest in upper case": `
+let: {ts: $unix_ms($now())}
+token:
+  POST: https://a.test/auth/token/create
+  form: {app_key: $client_id, code: $code, timestamp: $ts, sign: "$base16($hmac_sha256($client_secret, /auth/token/createapp_key$client_id$,code$code$,timestamp$ts))"}
+  returns: {token: $access_token, seconds: $expires_in}
+call: {base: https://a.test, headers: {x-token: $base16($access_token)}}`,
 	"minted digest": `
 let:
   nonce: $nonce()

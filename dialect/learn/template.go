@@ -82,8 +82,8 @@ func (m *maker) pairs(list []pair, where string) (templates, samples []pair, err
 			return nil, nil, fmt.Errorf("%s stands twice in %s, which a dialect cannot say", shown(p.name, "a field"), where)
 		}
 		t, s := m.value(p.name, p.text)
-		if t == "" {
-			m.notef("The page leaves %s empty in %s: left out.", p.name, where)
+		if t == "" && where != "the query" { // where names without a value say what is wanted
+			m.notef("The page leaves %s empty in %s: left out. To send it so, write %s: \"\" there.", p.name, where, p.name)
 			continue
 		}
 		templates, samples = append(templates, pair{p.name, t}), append(samples, pair{p.name, s})
