@@ -3,6 +3,7 @@ package yamlnode
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strings"
 )
 
@@ -28,6 +29,9 @@ var errCut = errors.New("yamlnode: no pieces")
 // inPieces parses a document in pieces of a size. The error is errCut, or that
 // of a piece.
 func inPieces(file string, src []byte, size int) (Node, error) {
+	if bytes.Count(src, []byte("\r")) != bytes.Count(src, []byte("\r\n")) {
+		return Node{}, errCut // lines end otherwise than they are cut
+	}
 	c := &cutter{file, bytes.SplitAfter(src, []byte("\n")), size}
 	begun := false
 	for _, line := range c.lines {
@@ -100,8 +104,11 @@ func (c *cutter) piece(from, to, depth int, single bool) (Node, error) {
 		return c.parse(from, to, depth)
 	}
 	node, err := c.parse(from, first+1, depth)
-	if err != nil || len(node.Pairs) != 1 {
+	if err != nil {
 		return node, err
+	}
+	if len(node.Pairs) != 1 || node.Pairs[0].Value.Kind != Null {
+		return c.parse(from, to, depth) // the line was no key, or has a value
 	}
 	node.Pairs[0].Value, err = c.mapping(first+1, to, depth+1)
 	return node, err
@@ -111,19 +118,21 @@ func (c *cutter) piece(from, to, depth int, single bool) (Node, error) {
 // from..to: those that stand as far to the left as the first one. There are
 // none if something stands further left.
 func (c *cutter) keys(from, to int) (list []int) {
-	indent := -1
+	indent, least := -1, math.MaxInt
 	for i := from; i < to; i++ {
 		text := bytes.TrimLeft(c.lines[i], " ")
 		if len(bytes.TrimSpace(text)) == 0 || text[0] == '#' {
 			continue
 		}
+		least = min(least, len(c.lines[i])-len(text))
 		at := key(c.lines[i])
-		if indent < 0 && at >= 0 {
+		if indent < 0 {
 			indent = at
 		}
-		if at == indent && at >= 0 {
+		if at >= 0 && at == indent {
 			list = append(list, i)
-		} else if indent >= 0 && len(c.lines[i])-len(text) < indent {
+		}
+		if least < indent {
 			return nil
 		}
 	}

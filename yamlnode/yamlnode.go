@@ -234,6 +234,11 @@ func convert(at place, n ast.Node, depth int) (Node, error) {
 			if err != nil {
 				return Node{}, err
 			}
+			if v.GetToken().Type == token.ImplicitNullType || !n.IsFlowStyle && item.column <= node.column {
+				// The second is how the parser reads an empty item: what follows it, as
+				// far to the left as its dash, it takes for the item.
+				return Node{}, node.Errorf("an item of the list is empty: write ~ if it is to be nothing")
+			}
 			node.Items = append(node.Items, item)
 		}
 	default:
