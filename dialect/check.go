@@ -380,7 +380,7 @@ func (x *Exchange) differs(d *Dialect, y *Exchange) bool {
 	if y.clientAuth {
 		has["basic"] = fixed{}
 	}
-	for name, text := range x.shape(func(v value) bool { return len(v) > 0 && !v.leftOut(d.optional) }) {
+	for name, text := range x.shape(func(v value) bool { return !v.mayBeAbsent(d.optional) }) {
 		if x.clientAuth && (name == "form client_id" || name == "form client_secret") {
 			continue // they may also travel by Basic
 		}

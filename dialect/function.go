@@ -73,18 +73,8 @@ func suggestFunction(name string) string {
 var functions = named(
 	codec("base64", coding(base64.StdEncoding, letters+"+/=")),
 	codec("base64url", coding(base64.RawURLEncoding, letters+"-_")),
-	codec("hex", function{
-		alphabet:    hexDigits,
-		encode:      func(s string) (string, error) { return hex.EncodeToString([]byte(s)), nil },
-		decode:      func(s string) (string, error) { return text(hex.DecodeString(s)) },
-		encodeBytes: hex.EncodeToString,
-	}),
-	codec("base16", function{ // as RFC 4648 section 8 writes it
-		alphabet:    hexDigits,
-		encode:      func(s string) (string, error) { return base16([]byte(s)), nil },
-		decode:      func(s string) (string, error) { return text(hex.DecodeString(s)) },
-		encodeBytes: base16,
-	}),
+	codec("hex", inHex(hex.EncodeToString)),
+	codec("base16", inHex(base16)),
 	codec("json", function{encode: quoteJSON, decode: unquoteJSON}),
 	codec("comma", function{
 		encode: func(s string) (string, error) { return words(s, " ", ",") },
@@ -140,6 +130,16 @@ func coding(c *base64.Encoding, alphabet string) function {
 	}
 }
 
+func inHex(encode func([]byte) string) function {
+	return function{
+		alphabet:    hexDigits,
+		encode:      func(s string) (string, error) { return encode([]byte(s)), nil },
+		decode:      func(s string) (string, error) { return text(hex.DecodeString(s)) },
+		encodeBytes: encode,
+	}
+}
+
+// base16 is hex as RFC 4648 section 8 writes it.
 func base16(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }
 
 // text refuses what is no text, or none at all: an empty hole counts as absent.

@@ -363,14 +363,14 @@ func readField(f field, values url.Values, optional func(string) bool, into *bou
 	list := values[f.name]
 	fixed, literal := f.value.literal()
 	switch {
-	case len(list) == 0 && (f.value.leftOut(optional) || len(f.value) == 0):
+	case len(list) == 0 && f.value.mayBeAbsent(optional):
 		return nil
 	case len(list) == 0:
 		return jeton.Refuse(jeton.InvalidRequest, f.name+" is missing")
-	case literal && f.name == "grant_type" && list[0] != fixed:
-		return jeton.Refuse(jeton.UnsupportedGrantType, "grant_type is to be "+fixed)
 	case literal && fixed == "":
 		return jeton.Refuse(jeton.InvalidRequest, f.name+" is to have no value")
+	case literal && f.name == "grant_type" && list[0] != fixed:
+		return jeton.Refuse(jeton.UnsupportedGrantType, "grant_type is to be "+fixed)
 	case literal && list[0] != fixed:
 		return jeton.Refuse(jeton.InvalidRequest, f.name+" is to be "+fixed)
 	case !f.value.read(strings.Join(list, " "), into):

@@ -273,6 +273,12 @@ func (v value) leftOut(optional func(hole string) bool) bool {
 	return holes > 0 && !kept
 }
 
+// mayBeAbsent reports whether a message is as good without a field of that
+// value: also what has none counts as absent (RFC 6749 section 3.2).
+func (v value) mayBeAbsent(optional func(hole string) bool) bool {
+	return len(v) == 0 || v.leftOut(optional)
+}
+
 // unset reports whether no hole of the value has a value: what somebody gave is
 // not left out without a word.
 func (v value) unset(e *env) bool {

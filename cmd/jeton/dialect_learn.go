@@ -44,8 +44,8 @@ func (a *app) dialectLearnCommand() *cobra.Command {
 		Short: "Write a dialect from a vendor's curl command and its answer",
 		Long: `Reads what a vendor's page shows, from files or from standard input, and writes a
 dialect: a curl command that logs in, or where there is none the request as HTTP, and
-behind it the answer, as JSON, XML or with its headers (curl -i), if there is one. A second curl command shows how calls
-wear the token, or how to refresh it.
+behind it the answer, as JSON, XML or with its headers (curl -i), if there is one. A
+second curl command shows how calls wear the token, or how to refresh it.
 
 Values become holes: no credential that is pasted gets into the file. What the
 paste does not tell is asked on the terminal; elsewhere the likeliest is taken and

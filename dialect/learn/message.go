@@ -42,18 +42,17 @@ func messages(paste string) []command {
 				c.words = append(c.words, "--header", "Content-Type: application/json")
 			}
 		}
-		if host == "" && strings.HasPrefix(target, "/") {
-			host = hostOf(paste, target)
-		}
-		if strings.HasPrefix(target, "/") && host == "" {
-			continue // nobody says where it goes
-		}
 		if strings.HasPrefix(target, "/") {
+			if host == "" {
+				host = hostOf(paste, target)
+			}
+			if host == "" {
+				continue // nobody says where it goes
+			}
 			target = host + target
 		}
+		c.words = append(c.words, "--url", target)
 		list = append(list, c)
-		last := &list[len(list)-1]
-		last.words = append(last.words, "--url", target)
 	}
 	return list
 }

@@ -81,14 +81,31 @@ func (m *maker) pairs(list []pair, where string) (templates, samples []pair, err
 		default:
 			return nil, nil, fmt.Errorf("%s stands twice in %s, which a dialect cannot say", shown(p.name, "a field"), where)
 		}
-		t, s := m.value(p.name, p.text)
-		if t == "" && where != "the query" { // where names without a value say what is wanted
-			m.notef("The page leaves %s empty in %s: left out. To send it so, write %s: \"\" there.", p.name, where, p.name)
+		if p.text == "" {
+			if m.sentEmpty(p.name, where) {
+				templates, samples = append(templates, p), append(samples, p)
+			}
 			continue
 		}
+		t, s := m.value(p.name, p.text)
 		templates, samples = append(templates, pair{p.name, t}), append(samples, pair{p.name, s})
 	}
 	return templates, samples, nil
+}
+
+// sentEmpty reports whether the login has a field that the page leaves empty.
+// In a query the name alone says what is wanted; elsewhere the value is cut.
+func (m *maker) sentEmpty(name, where string) bool {
+	switch where {
+	case "the query":
+		m.notef("The page has %s without a value in the query: it is sent so.", name)
+		return true
+	case "the form":
+		m.notef("The page leaves %s empty in the form: left out. To send it so, write %s: \"\" there.", name, name)
+	default:
+		m.notef("The page leaves %s empty in %s: left out.", name, where)
+	}
+	return false
 }
 
 // tree makes a template of a document.
